@@ -1,0 +1,1 @@
+//! Guests drawn in this process: no root, no kernel, but real protocols.

@@ -1,0 +1,3 @@
+//! A simulated Proxmox VE cluster and drawn guests, speaking the real protocols.
+
+pub mod guest;
