@@ -1,1 +1,37 @@
-//! daas-core
+//! Desktop as a Service, as a library: types, the four traits and the engine between them.
+//!
+//! # Tour
+//!
+//! A [`session::Session`] is the record of one desktop. It is made from a [`template::Template`],
+//! has a [`session::Goal`] (what was asked for) and a [`session::Phase`] (where it really is).
+//!
+//! Four traits face the world, each with a contract that a conformance suite checks:
+//!
+//! - [`provisioner::Provisioner`]: machines
+//! - [`configurator::Configurator`]: what runs inside them
+//! - [`store::SessionStore`]: where sessions are kept
+//! - [`idle::IdlePolicy`]: whether one is still used
+//!
+//! The engine takes sessions that are due, observes, decides and executes one step at a time; a
+//! crash anywhere is only a late pass. The `daas-core` crate links no HTTP, no SQL and starts no
+//! processes.
+
+pub mod access;
+pub mod activity;
+pub mod clock;
+pub mod configurator;
+pub mod error;
+pub mod event;
+pub mod idle;
+pub mod ids;
+pub mod ledger;
+pub mod machine;
+pub mod owner;
+pub mod progress;
+pub mod provisioner;
+pub mod secret;
+pub mod session;
+pub mod store;
+pub mod template;
+
+pub use crate::error::{Error, Kind, Operation, Recovery, Result};

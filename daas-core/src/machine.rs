@@ -1,0 +1,207 @@
+//! Machines: where one is going to be, and what is seen of it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BackendName, DeploymentId, MachineId, SessionId};
+use crate::template::{AddressFrom, CloneMode};
+
+/// The machine id and the room decided on; durable before the machine exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// Whose it is; with the deployment id the mark that the machine will carry.
+    pub session: SessionId,
+    /// The backend it belongs to.
+    pub provisioner: BackendName,
+    /// The only machine id that may be used.
+    pub machine: MachineId,
+    /// The place (a Proxmox node).
+    pub place: String,
+    /// The memory set aside there, in MiB.
+    pub memory_mib: u64,
+    /// The virtual processors set aside there.
+    pub cores: u32,
+    /// The machine's own uuid, recorded at first sight; from then on part of its identity.
+    pub uuid: Option<String>,
+}
+
+/// Reservations that live records hold, by machine id.
+#[derive(Debug, Clone, Default)]
+pub struct Taken {
+    by_machine: HashMap<MachineId, Reservation>,
+}
+
+impl Taken {
+    /// Notes a reservation.
+    pub fn insert(&mut self, reservation: Reservation) {
+        self.by_machine.insert(reservation.machine.clone(), reservation);
+    }
+
+    /// Forgets the reservation of `machine` if `session` holds it.
+    pub fn remove(&mut self, machine: &MachineId, session: &SessionId) {
+        if self.by_machine.get(machine).is_some_and(|r| &r.session == session) {
+            self.by_machine.remove(machine);
+        }
+    }
+
+    /// Whether a live record holds `machine`.
+    pub fn contains(&self, machine: &MachineId) -> bool {
+        self.by_machine.contains_key(machine)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Reservation> {
+        self.by_machine.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_machine.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_machine.is_empty()
+    }
+}
+
+/// What to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineSpec {
+    /// The host name; also the session's id.
+    pub session: SessionId,
+    /// The deployment whose mark the machine carries.
+    pub deployment: DeploymentId,
+    /// The image on the platform.
+    pub source: String,
+    /// Linked or full.
+    pub clone: CloneMode,
+    /// Where the disk goes; absent: where the image's is.
+    pub storage: Option<String>,
+    /// The resource pool.
+    pub pool: Option<String>,
+    /// Virtual processors.
+    pub cores: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Disk in GiB; absent: the image's.
+    pub disk_gib: Option<u64>,
+    /// The network bridge; absent: the image's.
+    pub network: Option<String>,
+    /// Where the address comes from.
+    pub address_from: AddressFrom,
+    /// The account that takes the SSH keys.
+    pub admin_user: String,
+    /// OpenSSH public keys for it.
+    pub ssh_keys: Vec<String>,
+}
+
+/// Power as wished or seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Power {
+    /// The guest runs.
+    Running,
+    /// It does not.
+    Stopped,
+}
+
+/// What the guest agent tells of the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// The machine has no agent configured: there will never be an answer.
+    NotConfigured,
+    /// The machine has no power.
+    MachineOff,
+    /// Configured, but nothing answers yet.
+    Silent,
+    /// It answers, but the guest has no usable address yet.
+    NoAddress,
+    /// It has told the address.
+    Address,
+    /// It was not asked.
+    NotAsked,
+}
+
+/// A machine as seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its id on the platform.
+    pub machine: MachineId,
+    /// Where it is; may differ from the reservation after a migration.
+    pub place: String,
+    /// The session in its mark; absent while the platform does not allow a mark yet.
+    pub session: Option<SessionId>,
+    /// Its own uuid, once it can be read.
+    pub uuid: Option<String>,
+    /// Whether it has power.
+    pub power: Power,
+    /// Its address, when known.
+    pub address: Option<IpAddr>,
+    /// What the agent says.
+    pub agent: AgentState,
+    /// Why the platform holds it locked, if it does.
+    pub lock: Option<String>,
+}
+
+/// The answer to "what is there?".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// The machine is there, and it is ours as far as it can be proved yet.
+    Present(Machine),
+    /// It has been proved that no such machine exists anywhere on the platform.
+    Absent,
+    /// It could not be found out, and why. Never read as absence.
+    Unknown(String),
+}
+
+/// How far `ensure` has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ensured {
+    /// The machine is as wished.
+    Done(Machine),
+    /// The platform is at work; ask again after this. Holds nothing meanwhile.
+    Underway {
+        /// When to ask again.
+        check_after: std::time::Duration,
+        /// What is being waited for, for people.
+        what: String,
+    },
+}
+
+/// How far `destroy` has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destroyed {
+    /// Nothing is left, proved.
+    Gone,
+    /// The platform is at work; ask again after this.
+    Underway {
+        /// When to ask again.
+        check_after: std::time::Duration,
+        /// What is being waited for, for people.
+        what: String,
+    },
+}
+
+/// A machine in the inventory, for the sweep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id on the platform.
+    pub machine: MachineId,
+    /// Where it is.
+    pub place: String,
+    /// The session in its mark.
+    pub session: SessionId,
+    /// Its own uuid, if the listing tells.
+    pub uuid: Option<String>,
+    /// Whether it has power.
+    pub power: Power,
+    /// Whether another machine carries the same mark: a manual clone. Never destroyed.
+    pub duplicate: bool,
+    /// When it was seen.
+    pub seen_at: Timestamp,
+}

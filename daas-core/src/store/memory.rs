@@ -1,0 +1,436 @@
+//! Sessions in memory: for tests, embedding and as the plainest reading of the contract.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::quota::{Quotas, Scope, Usage};
+use super::{
+    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Next, Page, SessionStore,
+    Sessions, Tally,
+};
+use crate::access::{ApiKey, KeyStore};
+use crate::activity::Activity;
+use crate::error::{Error, Kind, Operation, Result};
+use crate::event::{Event, NewEvent};
+use crate::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
+use crate::session::{Phase, Session};
+
+/// A store that forgets when the process ends.
+#[derive(Debug)]
+pub struct MemoryStore {
+    deployment: DeploymentId,
+    state: Arc<Mutex<State>>,
+    newest: watch::Sender<Cursor>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rows: BTreeMap<SessionId, Row>,
+    events: Vec<Event>,
+    idempotency: HashMap<(String, String), SessionId>,
+    keys: BTreeMap<String, ApiKey>,
+}
+
+#[derive(Debug)]
+struct Row {
+    session: Session,
+    activity: Activity,
+    due: Option<Timestamp>,
+    fence: Fence,
+    lease: Option<(Holder, Timestamp)>,
+}
+
+impl MemoryStore {
+    /// An empty store of a new deployment.
+    pub fn new() -> Self {
+        Self::of(DeploymentId::mint())
+    }
+
+    /// An empty store of the deployment `id`.
+    pub fn of(deployment: DeploymentId) -> Self {
+        Self { deployment, state: Arc::default(), newest: watch::Sender::new(Cursor(0)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, state: &State) {
+        let newest = Cursor(state.events.len() as u64);
+        self.newest.send_if_modified(|cursor| {
+            let news = *cursor != newest;
+            *cursor = newest;
+            news
+        });
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl State {
+    fn record(&mut self, session: &Session, events: Vec<NewEvent>) {
+        for event in events {
+            let cursor = Cursor(self.events.len() as u64 + 1);
+            self.events.push(Event {
+                cursor,
+                at: event.at,
+                session: session.id.clone(),
+                owner: session.owner.clone(),
+                organisation: session.organisation.clone(),
+                what: event.what,
+            });
+        }
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Session> {
+        self.rows.values().map(|row| &row.session).filter(|s| s.is_live())
+    }
+
+    fn check_unique(&self, session: &Session) -> Result<()> {
+        let conflict =
+            |what: String| Err(Error::new(Kind::Conflict, Operation::Store, &session.id, what));
+        for other in self.live().filter(|other| other.id != session.id) {
+            if session.label.is_some()
+                && session.label == other.label
+                && session.owner == other.owner
+            {
+                return conflict(format!(
+                    "its owner has a live session with that label, {}",
+                    other.id
+                ));
+            }
+            for mine in session.reservations() {
+                let held = other.reservations().any(|theirs| {
+                    theirs.machine == mine.machine && theirs.provisioner == mine.provisioner
+                });
+                if held {
+                    return conflict(format!("machine {} is held by {}", mine.machine, other.id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_quotas(&self, quotas: &Quotas, session: &Session) -> Result<()> {
+        for (scope, quota) in quotas.limited() {
+            let counts = |other: &&Session| match scope {
+                Scope::Owner => other.owner == session.owner,
+                Scope::Organisation => other.organisation == session.organisation,
+                Scope::Template => other.template.name == session.template.name,
+                Scope::All => true,
+            };
+            let live = self.live().filter(|other| other.id != session.id).filter(counts);
+            let usage = live.fold(Usage::default(), |usage, other| Usage {
+                sessions: usage.sessions + 1,
+                cores: usage.cores + u64::from(other.template.cores),
+                memory_mib: usage.memory_mib + other.template.memory_mib,
+            });
+            quota.admit(scope, usage, session)?;
+        }
+        Ok(())
+    }
+
+    fn held(&mut self, id: &SessionId, fence: Fence) -> Option<&mut Row> {
+        self.rows.get_mut(id).filter(|row| row.fence == fence && row.lease.is_some())
+    }
+}
+
+fn not_found(id: &SessionId) -> Error {
+    Error::new(Kind::NotFound, Operation::Store, id, "no such session")
+}
+
+#[async_trait]
+impl SessionStore for MemoryStore {
+    async fn deployment(&self) -> Result<DeploymentId> {
+        Ok(self.deployment.clone())
+    }
+
+    async fn insert(&self, new: NewSession) -> Result<Inserted> {
+        let mut state = self.state();
+        let owner = new.session.owner.as_ref().map(ToString::to_string).unwrap_or_default();
+        let key = new.idempotency_key.map(|key| (owner, key));
+        if let Some(before) = key.as_ref().and_then(|key| state.idempotency.get(key)) {
+            let row = state.rows.get(before).ok_or_else(|| not_found(before))?;
+            return Ok(Inserted::Before(Box::new(row.session.clone())));
+        }
+        let session = new.session;
+        if state.rows.contains_key(&session.id) {
+            let taken = "the session id is taken";
+            return Err(Error::new(Kind::Conflict, Operation::Store, &session.id, taken));
+        }
+        state.check_unique(&session)?;
+        state.check_quotas(&new.quotas, &session)?;
+        if let Some(key) = key {
+            state.idempotency.insert(key, session.id.clone());
+        }
+        state.record(&session, new.events);
+        let row = Row {
+            session: session.clone(),
+            activity: Activity::default(),
+            due: Some(session.created_at),
+            fence: Fence(0),
+            lease: None,
+        };
+        state.rows.insert(session.id.clone(), row);
+        self.tell(&state);
+        Ok(Inserted::New(Box::new(session)))
+    }
+
+    async fn get(&self, id: &SessionId) -> Result<Option<Session>> {
+        Ok(self.state().rows.get(id).map(|row| row.session.clone()))
+    }
+
+    async fn list(&self, filter: &Filter, page: &Page) -> Result<Sessions> {
+        let state = self.state();
+        let after = page.after.as_deref().map(parse_token).transpose()?;
+        let mut sessions: Vec<&Session> = state
+            .rows
+            .values()
+            .map(|row| &row.session)
+            .filter(|s| filter.passes(s))
+            .filter(|s| after.as_ref().is_none_or(|after| (s.created_at, s.id.clone()) < *after))
+            .collect();
+        sessions.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+        let more = sessions.len() > page.limit;
+        sessions.truncate(page.limit);
+        let next = if more { sessions.last().map(|s| token(s)) } else { None };
+        Ok(Sessions { sessions: sessions.into_iter().cloned().collect(), next })
+    }
+
+    async fn update(&self, change: Change) -> Result<Version> {
+        let mut state = self.state();
+        let mut session = change.session;
+        let id = session.id.clone();
+        let row = state.rows.get(&id).ok_or_else(|| not_found(&id))?;
+        let conflict = |why: &str| Err(Error::new(Kind::Conflict, Operation::Store, &id, why));
+        if row.session.version != session.version {
+            return conflict("the record was changed meanwhile; read it again");
+        }
+        if change.fence.is_some_and(|fence| row.fence != fence || row.lease.is_none()) {
+            return conflict("the lease was lost");
+        }
+        state.check_unique(&session)?;
+        session.version = session.version.next();
+        let version = session.version;
+        state.record(&session, change.events);
+        let row = state.rows.get_mut(&id).ok_or_else(|| not_found(&id))?;
+        match change.next {
+            Next::Hold => {}
+            Next::Release(due) => {
+                row.lease = None;
+                row.due = due;
+            }
+            Next::DueNow => row.due = Some(session.updated_at),
+        }
+        row.session = session;
+        self.tell(&state);
+        Ok(version)
+    }
+
+    async fn take_due(
+        &self,
+        holder: &Holder,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Leased>> {
+        let mut state = self.state();
+        let mut due: Vec<&mut Row> = state
+            .rows
+            .values_mut()
+            .filter(|row| row.due.is_some_and(|due| due <= now))
+            .filter(|row| row.lease.as_ref().is_none_or(|(_, end)| *end <= now))
+            .collect();
+        due.sort_by_key(|row| row.due);
+        let taken = due.into_iter().take(limit).map(|row| {
+            row.fence = Fence(row.fence.0 + 1);
+            row.lease = Some((holder.clone(), until));
+            Leased { session: row.session.clone(), fence: row.fence }
+        });
+        Ok(taken.collect())
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>> {
+        let state = self.state();
+        let times = state.rows.values().filter_map(|row| match (&row.lease, row.due) {
+            (_, None) => None,
+            (None, due) => due,
+            (Some((_, end)), Some(due)) => Some(due.max(*end)),
+        });
+        Ok(times.min())
+    }
+
+    async fn renew(
+        &self,
+        holder: &Holder,
+        held: &[(SessionId, Fence)],
+        until: Timestamp,
+    ) -> Result<Vec<SessionId>> {
+        let mut state = self.state();
+        let mut kept = Vec::with_capacity(held.len());
+        for (id, fence) in held {
+            if let Some(row) = state.held(id, *fence)
+                && let Some((who, end)) = &mut row.lease
+                && who == holder
+            {
+                *end = until;
+                kept.push(id.clone());
+            }
+        }
+        Ok(kept)
+    }
+
+    async fn release(
+        &self,
+        id: &SessionId,
+        fence: Fence,
+        version: Version,
+        due: Option<Timestamp>,
+    ) -> Result<()> {
+        let mut state = self.state();
+        if let Some(row) = state.held(id, fence) {
+            row.lease = None;
+            if row.session.version == version {
+                row.due = due;
+            }
+        }
+        self.tell(&state);
+        Ok(())
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Option<Session>> {
+        let mut state = self.state();
+        let pooled = state.live().filter(|s| {
+            s.phase == Phase::Pooled && s.owner.is_none() && s.template.name == claim.template
+        });
+        let Some(mut session) = pooled.min_by_key(|s| s.ready_at).cloned() else {
+            return Ok(None);
+        };
+        session.owner = Some(claim.owner);
+        session.organisation = claim.organisation;
+        state.check_quotas(&claim.quotas, &session)?;
+        session.version = session.version.next();
+        session.updated_at = claim.now;
+        let id = session.id.clone();
+        let row = state.rows.get_mut(&id).ok_or_else(|| not_found(&id))?;
+        row.session = session.clone();
+        row.due = Some(claim.now);
+        self.tell(&state);
+        Ok(Some(session))
+    }
+
+    async fn events(
+        &self,
+        after: Cursor,
+        filter: &EventFilter,
+        limit: usize,
+    ) -> Result<Vec<Event>> {
+        let state = self.state();
+        let start = usize::try_from(after.0).unwrap_or(usize::MAX).min(state.events.len());
+        let passes = |event: &&Event| {
+            filter.session.as_ref().is_none_or(|id| &event.session == id)
+                && filter.owner.as_ref().is_none_or(|o| event.owner.as_ref() == Some(o))
+                && filter.organisation.as_ref().is_none_or(|o| &event.organisation == o)
+        };
+        Ok(state.events[start..].iter().filter(passes).take(limit).cloned().collect())
+    }
+
+    fn watch(&self) -> watch::Receiver<Cursor> {
+        self.newest.subscribe()
+    }
+
+    async fn put_activity(&self, id: &SessionId, activity: &Activity) -> Result<()> {
+        let mut state = self.state();
+        let row = state.rows.get_mut(id).ok_or_else(|| not_found(id))?;
+        row.activity = activity.clone();
+        Ok(())
+    }
+
+    async fn activity(&self, id: &SessionId) -> Result<Activity> {
+        Ok(self.state().rows.get(id).map(|row| row.activity.clone()).unwrap_or_default())
+    }
+
+    async fn reserved(&self, provisioner: &BackendName) -> Result<Vec<Session>> {
+        let state = self.state();
+        let held = |s: &&Session| s.reservations().any(|r| &r.provisioner == provisioner);
+        Ok(state.live().filter(held).cloned().collect())
+    }
+
+    async fn tally(&self) -> Result<Tally> {
+        let state = self.state();
+        let mut tally = Tally { created: state.rows.len() as u64, ..Tally::default() };
+        for session in state.rows.values().map(|row| &row.session) {
+            if let Some(ended) = session.ended_at {
+                tally.ended += 1;
+                tally.ended_seconds +=
+                    crate::clock::between(session.created_at, ended).as_secs_f64();
+            } else {
+                *tally.by_phase.entry(session.phase).or_default() += 1;
+            }
+        }
+        Ok(tally)
+    }
+
+    fn keys(&self) -> Arc<dyn KeyStore> {
+        Arc::new(MemoryKeys(Arc::clone(&self.state)))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryKeys(Arc<Mutex<State>>);
+
+impl MemoryKeys {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl KeyStore for MemoryKeys {
+    async fn add_key(&self, key: &ApiKey) -> Result<()> {
+        let mut state = self.state();
+        let there = state.keys.values().any(|k| k.name == key.name || k.hash == key.hash);
+        if there {
+            let why = "there is a key of that name";
+            return Err(Error::new(Kind::Conflict, Operation::Store, &key.name, why));
+        }
+        state.keys.insert(key.name.clone(), key.clone());
+        Ok(())
+    }
+
+    async fn key_by_hash(&self, hash: &str) -> Result<Option<ApiKey>> {
+        Ok(self.state().keys.values().find(|key| key.hash == hash).cloned())
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKey>> {
+        Ok(self.state().keys.values().cloned().collect())
+    }
+
+    async fn revoke_key(&self, name: &str) -> Result<bool> {
+        Ok(self.state().keys.remove(name).is_some())
+    }
+}
+
+/// The token of the page after `session`: its place in the order.
+pub(crate) fn token(session: &Session) -> String {
+    format!("{}-{}", session.created_at.as_millisecond(), session.id)
+}
+
+/// The place that a page token names.
+pub(crate) fn parse_token(token: &str) -> Result<(Timestamp, SessionId)> {
+    let parsed = token.split_once('-').and_then(|(at, id)| {
+        let at = Timestamp::from_millisecond(at.parse().ok()?).ok()?;
+        Some((at, SessionId::new(id).ok()?))
+    });
+    parsed.ok_or_else(|| {
+        Error::invalid(Operation::Check, "page", "is not a token that a page before answered")
+    })
+}
