@@ -53,6 +53,8 @@ pub struct Verdict {
 pub enum Action {
     /// Leave it.
     Keep,
+    /// Leave it, but look at it from outside: its guest is silent.
+    Probe,
     /// Leave it, but tell the user that it is going to end.
     Warn,
     /// Take its power.
@@ -65,7 +67,7 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The rule that decided: `idle`, `disconnected`, `never_connected`, `lifetime`, `silence`,
-    /// `in_use`.
+    /// `unknown`, `in_use`.
     pub rule: String,
     /// What was measured, in seconds.
     pub measured_seconds: u64,
@@ -93,7 +95,7 @@ impl std::fmt::Display for Evidence {
             "disconnected" => "nobody was connected",
             "never_connected" => "nobody ever connected",
             "lifetime" => "it has existed",
-            "silence" => "the guest has been silent",
+            "silence" | "unknown" => "the guest has been silent",
             _ => "it is in use",
         };
         write!(f, "{what} for {} s (limit {} s)", self.measured_seconds, self.limit_seconds)
@@ -157,6 +159,7 @@ impl IdlePolicy for TemplateRules {
             .into_iter()
             .flatten()
             .map(|clause| judge(clause, rules, session, activity, when))
+            .chain(look_clause(rules, session, activity, when))
             .min_by_key(|verdict| (std::cmp::Reverse(verdict.action), verdict.until));
         strictest.unwrap_or_else(|| Verdict {
             action: Action::Keep,
@@ -190,8 +193,7 @@ fn usage_clause(
         // Nobody will ever tell: only the lifetime can end it.
         return None;
     }
-    let silence = activity.silence(when.now, when.listening_since.max(ready_at(session)));
-    if silence >= rules.report_period * SILENT_PERIODS {
+    if let Some(silence) = silent_for(rules, session, activity, when) {
         // Unknown, which ends nothing until we have looked ourselves during this silence.
         let (at, probed) = activity.probe?;
         if between(at, when.now) >= silence || probed == Probed::InUse {
@@ -211,6 +213,33 @@ fn usage_clause(
     }
     let limit = extended(rules.idle?);
     Some(Clause { rule: "idle", measured: activity.idle()?, limit })
+}
+
+/// How long the guest has been silent, if that is longer than a few missed reports.
+fn silent_for(
+    rules: &IdleRules,
+    session: &Session,
+    activity: &Activity,
+    when: Moment,
+) -> Option<Duration> {
+    let silence = activity.silence(when.now, when.listening_since.max(ready_at(session)));
+    let expected = expects_reports(session) || activity.last.is_some();
+    (expected && silence >= rules.report_period * SILENT_PERIODS).then_some(silence)
+}
+
+/// A silent guest is looked at from outside, and again after as long as made it silent.
+fn look_clause(
+    rules: &IdleRules,
+    session: &Session,
+    activity: &Activity,
+    when: Moment,
+) -> Option<Verdict> {
+    let silence = silent_for(rules, session, activity, when)?;
+    let period = rules.report_period * SILENT_PERIODS;
+    let looked = activity.probe.is_some_and(|(at, _)| between(at, when.now) < period.min(silence));
+    let (action, until) =
+        if looked { (Action::Keep, later(when.now, period)) } else { (Action::Probe, when.now) };
+    Some(Verdict { action, until, evidence: Evidence::new("unknown", silence, period, activity) })
 }
 
 fn judge(

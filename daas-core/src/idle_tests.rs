@@ -77,13 +77,13 @@ fn an_untouched_desktop_ends_after_half_an_hour() {
 fn silence_is_not_idleness() {
     let s = session();
     let a = Activity::default().after(report(Connection::Disconnected, 5), at(100));
-    // The grace is long over, but nothing newer was heard: unknown.
-    check(&s, &a, 100_000, Action::Keep, "in_use");
+    // The grace is long over, but nothing newer was heard: unknown, so it is looked at.
+    check(&s, &a, 100_000, Action::Probe, "unknown");
     let probed = |second, probe| Activity { probe: Some((at(second), probe)), ..a.clone() };
-    check(&s, &probed(50, Probed::Unreachable), 100_000, Action::Keep, "in_use");
-    check(&s, &probed(99_000, Probed::InUse), 100_000, Action::Keep, "in_use");
-    check(&s, &probed(500, Probed::Unreachable), 600, Action::Keep, "silence");
-    check(&s, &probed(7_200, Probed::Unreachable), 7_300, Action::Destroy, "silence");
+    check(&s, &probed(50, Probed::Unreachable), 100_000, Action::Probe, "unknown");
+    check(&s, &probed(99_990, Probed::InUse), 100_000, Action::Keep, "unknown");
+    check(&s, &probed(590, Probed::Unreachable), 600, Action::Keep, "unknown");
+    check(&s, &probed(7_290, Probed::Unreachable), 7_300, Action::Destroy, "silence");
 }
 
 #[test]

@@ -7,10 +7,10 @@
 //!
 //! Four traits face the world, each with a contract that a conformance suite checks:
 //!
-//! - [`provisioner::Provisioner`]: machines
-//! - [`configurator::Configurator`]: what runs inside them
-//! - [`store::SessionStore`]: where sessions are kept
-//! - [`idle::IdlePolicy`]: whether one is still used
+//! - the [`provisioner::Provisioner`] trait: machines
+//! - the [`configurator::Configurator`] trait: what runs inside them
+//! - the [`store::SessionStore`] trait: where sessions are kept
+//! - the [`idle::IdlePolicy`] trait: whether one is still used
 //!
 //! The engine takes sessions that are due, observes, decides and executes one step at a time; a
 //! crash anywhere is only a late pass. The `daas-core` crate links no HTTP, no SQL and starts no
@@ -20,8 +20,10 @@ pub mod access;
 pub mod activity;
 pub mod clock;
 pub mod configurator;
+pub mod engine;
 pub mod error;
 pub mod event;
+pub mod fake;
 pub mod idle;
 pub mod ids;
 pub mod ledger;

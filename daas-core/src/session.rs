@@ -109,9 +109,9 @@ impl Phase {
             ) => true,
             (Stopping, Stopped) => true,
             (Stopping | Stopped | Ready | Lost | Parked, Starting) => true,
-            (Ready, Restarting) => true,
-            // A machine that was missing, or given up, is looked at afresh.
-            (Lost | Parked, Creating) => true,
+            (Ready, Restarting) | (Restarting, Starting) => true,
+            // A machine that was missing, given up, or stopped before it was ever there.
+            (Lost | Parked | Stopping | Stopped, Creating) => true,
             // The reserved id turned out to be somebody else's: back to the queue for another.
             (Creating, Queued) => true,
             _ => false,
@@ -214,6 +214,8 @@ pub struct Session {
     pub not_before: Option<Timestamp>,
     /// It ends at this.
     pub not_after: Option<Timestamp>,
+    /// When room was found and its making began.
+    pub started_at: Option<Timestamp>,
     /// When it first was ready.
     pub ready_at: Option<Timestamp>,
     /// When it ended.
@@ -376,6 +378,7 @@ impl Session {
             updated_at: now,
             not_before: None,
             not_after: None,
+            started_at: None,
             ready_at: None,
             ended_at: None,
             outcome: None,

@@ -44,6 +44,13 @@ struct Row {
     lease: Option<(Holder, Timestamp)>,
 }
 
+impl Row {
+    /// When it can be taken: under a lease when that ends, else when it is due.
+    fn due_at(&self) -> Option<Timestamp> {
+        self.lease.as_ref().map_or(self.due, |(_, end)| Some(*end))
+    }
+}
+
 impl MemoryStore {
     /// An empty store of a new deployment.
     pub fn new() -> Self {
@@ -226,7 +233,7 @@ impl SessionStore for MemoryStore {
             Next::Hold => {}
             Next::Release(due) => {
                 row.lease = None;
-                row.due = due;
+                row.due = row.due.or(due);
             }
             Next::DueNow => row.due = Some(session.updated_at),
         }
@@ -246,12 +253,12 @@ impl SessionStore for MemoryStore {
         let mut due: Vec<&mut Row> = state
             .rows
             .values_mut()
-            .filter(|row| row.due.is_some_and(|due| due <= now))
-            .filter(|row| row.lease.as_ref().is_none_or(|(_, end)| *end <= now))
+            .filter(|row| row.due_at().is_some_and(|due| due <= now))
             .collect();
-        due.sort_by_key(|row| row.due);
+        due.sort_by_key(|row| row.due_at());
         let taken = due.into_iter().take(limit).map(|row| {
             row.fence = Fence(row.fence.0 + 1);
+            row.due = None;
             row.lease = Some((holder.clone(), until));
             Leased { session: row.session.clone(), fence: row.fence }
         });
@@ -260,12 +267,7 @@ impl SessionStore for MemoryStore {
 
     async fn next_due(&self) -> Result<Option<Timestamp>> {
         let state = self.state();
-        let times = state.rows.values().filter_map(|row| match (&row.lease, row.due) {
-            (_, None) => None,
-            (None, due) => due,
-            (Some((_, end)), Some(due)) => Some(due.max(*end)),
-        });
-        Ok(times.min())
+        Ok(state.rows.values().filter_map(Row::due_at).min())
     }
 
     async fn renew(
@@ -288,21 +290,18 @@ impl SessionStore for MemoryStore {
         Ok(kept)
     }
 
-    async fn release(
-        &self,
-        id: &SessionId,
-        fence: Fence,
-        version: Version,
-        due: Option<Timestamp>,
-    ) -> Result<()> {
-        let mut state = self.state();
-        if let Some(row) = state.held(id, fence) {
+    async fn release(&self, id: &SessionId, fence: Fence, due: Option<Timestamp>) -> Result<()> {
+        if let Some(row) = self.state().held(id, fence) {
             row.lease = None;
-            if row.session.version == version {
-                row.due = due;
-            }
+            row.due = row.due.or(due);
         }
-        self.tell(&state);
+        Ok(())
+    }
+
+    async fn hasten(&self, id: &SessionId, at: Timestamp) -> Result<()> {
+        if let Some(row) = self.state().rows.get_mut(id) {
+            row.due = Some(row.due.map_or(at, |due| due.min(at)));
+        }
         Ok(())
     }
 

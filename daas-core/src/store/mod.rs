@@ -84,10 +84,11 @@ pub trait SessionStore: Debug + Send + Sync {
     ///   machine id is held by another live record.
     async fn update(&self, change: Change) -> Result<Version>;
 
-    /// Takes sessions whose due time has come and that nobody holds.
+    /// Takes sessions whose due time has come and that nobody holds, or whose lease ran out.
     ///
     /// - *Does*: leases at most `limit` of them to `holder` until `until`, each under a new, greater
-    ///   fence, longest due first. Two takers never get the same session.
+    ///   fence, longest due first, and clears their due times: one that is set while the lease runs
+    ///   is somebody's wish and survives the lease. Two takers never get the same session.
     /// - *Already so*: a session under a running lease is not taken, also not by its holder.
     /// - *Absent*: an empty list.
     /// - *Interrupted*: what was leased to nobody's knowledge is due again when the lease ends.
@@ -124,21 +125,24 @@ pub trait SessionStore: Debug + Send + Sync {
         until: Timestamp,
     ) -> Result<Vec<SessionId>>;
 
-    /// Gives leases back without a change of the record.
+    /// Gives a lease back without a change of the record.
     ///
-    /// - *Does*: ends the lease and sets the due time, unless the record was written since
-    ///   `version`: then the due time of that write stays.
+    /// - *Does*: ends the lease; the session is due at `due`, or at the time that was set while the
+    ///   lease ran.
     /// - *Already so*: a lease that is not held under `fence` is left alone.
     /// - *Absent*: likewise.
     /// - *Interrupted*: the lease ends by itself.
     /// - *Errors*: `Unavailable`.
-    async fn release(
-        &self,
-        id: &SessionId,
-        fence: Fence,
-        version: Version,
-        due: Option<Timestamp>,
-    ) -> Result<()>;
+    async fn release(&self, id: &SessionId, fence: Fence, due: Option<Timestamp>) -> Result<()>;
+
+    /// Makes a session due at `at` or earlier, without a change of the record.
+    ///
+    /// - *Does*: sets the due time, also under a running lease, which it outlives.
+    /// - *Already so*: an earlier due time stays.
+    /// - *Absent*: harmless.
+    /// - *Interrupted*: set or not.
+    /// - *Errors*: `Unavailable`.
+    async fn hasten(&self, id: &SessionId, at: Timestamp) -> Result<()>;
 
     /// Gives a pooled session of `template` to `owner`.
     ///
@@ -244,7 +248,8 @@ pub struct Change {
 pub enum Next {
     /// The lease is kept; the engine goes on with this session.
     Hold,
-    /// The lease is given back; due again at this time, or never.
+    /// The lease is given back; due again at this time, or never, or at the time that was set while
+    /// the lease ran.
     Release(Option<Timestamp>),
     /// Somebody else's lease is left as it is; due at once.
     DueNow,

@@ -1,0 +1,241 @@
+//! The sweep: what the hypervisor has is compared with what the store knows.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Inner;
+use crate::clock::between;
+use crate::error::Result;
+use crate::ids::{BackendName, MachineId, SessionId};
+use crate::machine::{Destroyed, Listed, Reservation};
+use crate::provisioner::Provisioner;
+
+/// What the last sweep found.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct SweepReport {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Machines with our mark.
+    pub machines: usize,
+    /// Machines whose session has ended: destroyed after a grace period, seen twice.
+    pub orphans: Vec<Finding>,
+    /// Machines with our mark and no record at all: only an operator ends them.
+    pub quarantined: Vec<Finding>,
+    /// Machines that carry a mark which another machine carries by right: never destroyed.
+    pub duplicates: Vec<Finding>,
+    /// Whether the brake stopped the removal of orphans; it asks an operator to look.
+    pub braked: bool,
+    /// Backends that could not be listed, and why.
+    pub failures: Vec<String>,
+}
+
+/// A machine that the sweep has something to say of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct Finding {
+    /// Its backend.
+    pub provisioner: BackendName,
+    /// Its id there.
+    pub machine: MachineId,
+    /// Where it is.
+    pub place: String,
+    /// The session in its mark.
+    pub session: SessionId,
+}
+
+/// What the sweep remembers between two turns.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    first_seen: Mutex<HashMap<(BackendName, MachineId, SessionId), Timestamp>>,
+    report: Mutex<Option<SweepReport>>,
+}
+
+impl Sweep {
+    /// What the last sweep found.
+    pub fn report(&self) -> Option<SweepReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a listed machine is to us.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    /// A live record reserves it.
+    Ours,
+    /// Its session has ended.
+    Orphan,
+    /// Nobody knows its session.
+    Quarantined,
+    /// Its session has another machine.
+    Duplicate,
+}
+
+pub(super) async fn sweep(inner: Arc<Inner>, stop: CancellationToken) {
+    loop {
+        let turn = turn(&inner);
+        if stop.run_until_cancelled(turn).await.is_none() {
+            return;
+        }
+        let pause = tokio::time::sleep(inner.limits().sweep_period);
+        if stop.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn turn(inner: &Arc<Inner>) {
+    let mut report = SweepReport {
+        at: inner.now(),
+        machines: 0,
+        orphans: Vec::new(),
+        quarantined: Vec::new(),
+        duplicates: Vec::new(),
+        braked: false,
+        failures: Vec::new(),
+    };
+    let mut orphans = Vec::new();
+    for provisioner in inner.provisioners.values() {
+        let deadline = inner.limits().observe_deadline;
+        match tokio::time::timeout(deadline, provisioner.list()).await {
+            Ok(Ok(listed)) => {
+                if let Err(error) =
+                    sort(inner, provisioner, listed, &mut report, &mut orphans).await
+                {
+                    report.failures.push(error.chain());
+                }
+            }
+            Ok(Err(error)) => report.failures.push(error.chain()),
+            Err(_) => report.failures.push(format!("{}: no answer in time", provisioner.name())),
+        }
+    }
+    if report.failures.is_empty() {
+        inner.brakes.note_unreserved(
+            report.orphans.len() + report.quarantined.len() + report.duplicates.len(),
+        );
+    }
+    report.braked = !inner.brakes.may_sweep(orphans.len(), report.machines);
+    if report.braked {
+        warn!(
+            orphans = orphans.len(),
+            machines = report.machines,
+            "the sweep would remove too large a share; look at them and raise \
+             brakes.sweep_removals_free"
+        );
+    } else {
+        for (provisioner, machine) in orphans {
+            remove(inner, &provisioner, machine).await;
+        }
+    }
+    *inner.sweep.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+}
+
+/// Tells for each listed machine what it is to us; orphans whose time has come are collected.
+async fn sort(
+    inner: &Arc<Inner>,
+    provisioner: &Arc<dyn Provisioner>,
+    listed: Vec<Listed>,
+    report: &mut SweepReport,
+    due: &mut Vec<(Arc<dyn Provisioner>, Listed)>,
+) -> Result<()> {
+    report.machines += listed.len();
+    let name = provisioner.name().clone();
+    let mut still_there = Vec::new();
+    for machine in listed {
+        let standing = standing(inner, &name, &machine).await?;
+        let finding = Finding {
+            provisioner: name.clone(),
+            machine: machine.machine.clone(),
+            place: machine.place.clone(),
+            session: machine.session.clone(),
+        };
+        match standing {
+            Standing::Ours => {}
+            Standing::Duplicate => report.duplicates.push(finding),
+            Standing::Quarantined => report.quarantined.push(finding),
+            Standing::Orphan => {
+                let key = (name.clone(), machine.machine.clone(), machine.session.clone());
+                still_there.push(key.clone());
+                report.orphans.push(finding);
+                if inner.sweep.seen_long_enough(&key, inner) {
+                    due.push((Arc::clone(provisioner), machine));
+                }
+            }
+        }
+    }
+    inner.sweep.keep_only(&name, &still_there);
+    Ok(())
+}
+
+impl Sweep {
+    /// Whether this orphan was seen before, longer ago than the grace.
+    fn seen_long_enough(&self, key: &(BackendName, MachineId, SessionId), inner: &Inner) -> bool {
+        let now = inner.now();
+        let mut seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.get(key) {
+            Some(first) => between(*first, now) >= inner.limits().orphan_grace,
+            None => {
+                seen.insert(key.clone(), now);
+                false
+            }
+        }
+    }
+
+    fn keep_only(&self, name: &BackendName, there: &[(BackendName, MachineId, SessionId)]) {
+        let mut seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|key, _| &key.0 != name || there.contains(key));
+    }
+}
+
+async fn standing(inner: &Inner, name: &BackendName, machine: &Listed) -> Result<Standing> {
+    if machine.duplicate {
+        return Ok(Standing::Duplicate);
+    }
+    let Some(session) = inner.store().get(&machine.session).await? else {
+        return Ok(Standing::Quarantined);
+    };
+    if !session.is_live() {
+        return Ok(Standing::Orphan);
+    }
+    let reserves = |r: &Reservation| {
+        let uuid = r.uuid.is_none() || machine.uuid.is_none() || r.uuid == machine.uuid;
+        &r.provisioner == name && r.machine == machine.machine && uuid
+    };
+    // Without a reservation the record is older than the machine: a restored store. The session
+    // will reserve anew, and this machine is nobody's.
+    Ok(if session.reservations().any(reserves) { Standing::Ours } else { Standing::Duplicate })
+}
+
+async fn remove(inner: &Arc<Inner>, provisioner: &Arc<dyn Provisioner>, machine: Listed) {
+    if !inner.brakes.may_destroy(inner.now()) {
+        return;
+    }
+    // Looked up once more: between the listing and now the world has gone on.
+    let name = provisioner.name();
+    if !matches!(standing(inner, name, &machine).await, Ok(Standing::Orphan)) {
+        return;
+    }
+    let reservation = Reservation {
+        session: machine.session.clone(),
+        provisioner: name.clone(),
+        machine: machine.machine.clone(),
+        place: machine.place.clone(),
+        memory_mib: 0,
+        cores: 0,
+        uuid: machine.uuid.clone(),
+    };
+    let deadline = inner.limits().destroy_deadline;
+    match tokio::time::timeout(deadline, provisioner.destroy(&reservation)).await {
+        Ok(Ok(Destroyed::Gone)) => {
+            info!(machine = %machine.machine, session = %machine.session, "an orphan was removed");
+        }
+        // The next sweep goes on with it.
+        Ok(Ok(Destroyed::Underway { .. })) => {}
+        Ok(Err(error)) => {
+            warn!(machine = %machine.machine, error = error.chain(), "an orphan stays for now");
+        }
+        Err(_) => warn!(machine = %machine.machine, "an orphan's removal took too long"),
+    }
+}
