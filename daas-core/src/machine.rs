@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::ids::{BackendName, DeploymentId, MachineId, SessionId};
 use crate::template::{AddressFrom, CloneMode};
@@ -159,18 +162,63 @@ pub enum Observation {
     Unknown(String),
 }
 
+/// A bell that a backend rings when what it waits for has happened, so that nobody needs to poll.
+#[derive(Debug, Clone, Default)]
+pub struct Wake(Arc<Notify>);
+
+impl Wake {
+    /// Rings for the one who waits longest, or for the next to come.
+    pub fn ring(&self) {
+        self.0.notify_one();
+    }
+
+    /// Waits for the bell.
+    pub async fn heard(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// Two answers are the same answer whoever rings.
+impl PartialEq for Wake {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Wake {}
+
+/// The platform is at work; nothing is held meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Underway {
+    /// When to ask again, if the bell does not ring before.
+    pub check_after: Duration,
+    /// What is being waited for, for people.
+    pub what: String,
+    /// Rings when asking again is worth it.
+    pub wake: Wake,
+}
+
+impl Underway {
+    /// Work that is asked about again after `check_after`.
+    pub fn for_at_most(check_after: Duration, what: impl Into<String>) -> Self {
+        Self { check_after, what: what.into(), wake: Wake::default() }
+    }
+
+    /// The same, with the bell that rings earlier.
+    #[must_use]
+    pub fn or_when(mut self, wake: &Wake) -> Self {
+        self.wake = wake.clone();
+        self
+    }
+}
+
 /// How far `ensure` has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ensured {
     /// The machine is as wished.
     Done(Machine),
-    /// The platform is at work; ask again after this. Holds nothing meanwhile.
-    Underway {
-        /// When to ask again.
-        check_after: std::time::Duration,
-        /// What is being waited for, for people.
-        what: String,
-    },
+    /// The platform is at work.
+    Underway(Underway),
 }
 
 /// How far `destroy` has come.
@@ -178,13 +226,8 @@ pub enum Ensured {
 pub enum Destroyed {
     /// Nothing is left, proved.
     Gone,
-    /// The platform is at work; ask again after this.
-    Underway {
-        /// When to ask again.
-        check_after: std::time::Duration,
-        /// What is being waited for, for people.
-        what: String,
-    },
+    /// The platform is at work.
+    Underway(Underway),
 }
 
 /// A machine in the inventory, for the sweep.

@@ -16,7 +16,7 @@ use crate::configurator::{Applied, Stage};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::event::{NewEvent, What};
 use crate::idle::Verdict;
-use crate::machine::{Destroyed, Ensured, Observation, Power, Reservation};
+use crate::machine::{Destroyed, Ensured, Observation, Power, Reservation, Underway};
 use crate::session::{Goal, Outcome, Phase};
 use crate::store::Next;
 
@@ -180,15 +180,17 @@ async fn ensure(
             worker.note_sight().await?;
             Ok(Flow::Again)
         }
-        Ok(Ensured::Underway { check_after, what }) => {
-            worker.tell(&what);
-            Ok(Flow::After(check_after))
-        }
+        Ok(Ensured::Underway(underway)) => Ok(wait_for(worker, underway)),
         Err(error) if error.kind() == Kind::Conflict && !worker.session.seen => {
             give_way(worker, &error).await
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn wait_for(worker: &Worker, underway: Underway) -> Flow {
+    worker.tell(&underway.what);
+    Flow::Underway(underway)
 }
 
 /// The reserved id is somebody else's: another is reserved, this one kept in the record.
@@ -334,10 +336,7 @@ async fn destroy(worker: &mut Worker, reason: String) -> Result<Flow, Stop> {
             worker.seen = None;
             Ok(Flow::Again)
         }
-        Destroyed::Underway { check_after, what } => {
-            worker.tell(&what);
-            Ok(Flow::After(check_after))
-        }
+        Destroyed::Underway(underway) => Ok(wait_for(worker, underway)),
     }
 }
 
@@ -364,10 +363,7 @@ async fn clear_past(worker: &mut Worker) -> Result<Flow, Stop> {
             forget(worker, &past.machine, &past.provisioner);
             Ok(Flow::Again)
         }
-        Destroyed::Underway { check_after, what } => {
-            worker.tell(&what);
-            Ok(Flow::After(check_after))
-        }
+        Destroyed::Underway(underway) => Ok(wait_for(worker, underway)),
     }
 }
 

@@ -232,7 +232,7 @@ async fn remove(inner: &Arc<Inner>, provisioner: &Arc<dyn Provisioner>, machine:
             info!(machine = %machine.machine, session = %machine.session, "an orphan was removed");
         }
         // The next sweep goes on with it.
-        Ok(Ok(Destroyed::Underway { .. })) => {}
+        Ok(Ok(Destroyed::Underway(_))) => {}
         Ok(Err(error)) => {
             warn!(machine = %machine.machine, error = error.chain(), "an orphan stays for now");
         }

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Recovery, Result};
 use crate::event::{NewEvent, What};
 use crate::idle::{Action, Evidence, Moment, Verdict};
 use crate::ids::Fence;
-use crate::machine::Observation;
+use crate::machine::{Observation, Underway, Wake};
 use crate::progress::Progress;
 use crate::session::{Goal, Phase, Session};
 use crate::store::{Change, Leased, Next};
@@ -39,6 +39,8 @@ pub(super) enum Flow {
     Again,
     /// Wait, then decide again.
     After(Duration),
+    /// Wait for the backend, then ask it again. Kept in hand, but in no slot.
+    Underway(Underway),
     /// Give the session back; due again then, or when somebody wishes something.
     Leave(Option<Timestamp>),
 }
@@ -82,13 +84,13 @@ impl Worker {
             match flow {
                 Flow::Again => {}
                 Flow::After(wait) if wait <= HOLD_MAX => {
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        () = self.signal.notified() => {
-                            if self.reread().await.is_err() {
-                                return;
-                            }
-                        }
+                    if self.pause(wait, &Wake::default()).await.is_err() {
+                        return;
+                    }
+                }
+                Flow::Underway(Underway { check_after, wake, .. }) => {
+                    if self.pause(check_after, &wake).await.is_err() {
+                        return;
                     }
                 }
                 Flow::After(wait) => {
@@ -97,6 +99,15 @@ impl Worker {
                 }
                 Flow::Leave(due) => return self.leave(due).await,
             }
+        }
+    }
+
+    /// Waits until the time is over, the bell rings, or somebody wishes something.
+    async fn pause(&mut self, wait: Duration, wake: &Wake) -> Result<(), Stop> {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = wake.heard() => Ok(()),
+            () = self.signal.notified() => self.reread().await,
         }
     }
 

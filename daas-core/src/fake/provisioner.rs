@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Operation, Result};
 use crate::ids::{BackendName, DeploymentId, MachineId, SessionId};
 use crate::machine::{
     AgentState, Destroyed, Ensured, Listed, Machine, MachineSpec, Observation, Power, Reservation,
-    Taken,
+    Taken, Underway,
 };
 use crate::progress::Progress;
 use crate::provisioner::{Extras, Provisioner};
@@ -252,8 +252,8 @@ impl Provisioner for FakeProvisioner {
             return Err(Error::new(Kind::Internal, Operation::Ensure, &spec.session, why));
         };
         if made.there_at > now {
-            let what = "the machine is being made".to_owned();
-            return Ok(Ensured::Underway { check_after: made.there_at - now, what });
+            let wait = Underway::for_at_most(made.there_at - now, "the machine is being made");
+            return Ok(Ensured::Underway(wait));
         }
         if made.power != power {
             made.power = power;
@@ -264,8 +264,8 @@ impl Provisioner for FakeProvisioner {
             });
         }
         if power == Power::Running && made.up_at > now {
-            let what = "the machine is starting".to_owned();
-            return Ok(Ensured::Underway { check_after: made.up_at - now, what });
+            let wait = Underway::for_at_most(made.up_at - now, "the machine is starting");
+            return Ok(Ensured::Underway(wait));
         }
         Ok(Ensured::Done(made.machine(id)))
     }
