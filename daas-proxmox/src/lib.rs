@@ -1,1 +1,31 @@
-//! daas-proxmox
+//! Machines on Proxmox VE, by its native API.
+//!
+//! # Tour
+//!
+//! [`ProxmoxConfig`] says how a cluster is reached; [`ProxmoxProvisioner::new`] makes the
+//! provisioner. Inside, `client` speaks HTTP and knows how Proxmox tells errors, `api` types the
+//! calls, `tasks` follows tasks with one reader per node, `overview` reads the cluster in one call,
+//! `placement` chooses the node, `making` and `removing` bring one machine a step further.
+//!
+//! INVARIANT: no write and no delete touches a machine whose mark was not read just before; the one
+//! exception is the clone order itself, which can only ever make the reserved id.
+
+mod agent;
+mod api;
+mod client;
+mod config;
+mod error;
+mod extras;
+mod identity;
+mod making;
+mod mark;
+mod overview;
+mod placement;
+mod provisioner;
+mod removing;
+mod slots;
+mod tasks;
+mod tls;
+
+pub use self::config::{IdRange, ProxmoxConfig};
+pub use self::provisioner::ProxmoxProvisioner;
