@@ -51,6 +51,12 @@ impl Clock {
         Duration::try_from_secs_f64(duration.as_secs_f64() * self.scale).unwrap_or(Duration::MAX)
     }
 
+    /// A limit for a guest, which may take its own real time: scaled, but not below ten seconds
+    /// unless it is shorter itself.
+    pub(crate) fn guest_limit(&self, duration: Duration) -> Duration {
+        self.scaled(duration).max(duration.min(Duration::from_secs(10)))
+    }
+
     /// A limit in real time: scaled, but never so short that the host's own delays would hit it.
     pub(crate) fn limit(&self, duration: Duration) -> Duration {
         self.scaled(duration).max(self.limit_min.min(duration))

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::guest::GuestState;
 
 /// Entries past this many are counted, not kept.
-const ENTRIES_MAX: usize = 2_000_000;
+const ENTRIES_MAX: usize = 1_000_000;
 
 /// The log. Cheap to clone; all clones are one log.
 #[derive(Debug, Clone)]

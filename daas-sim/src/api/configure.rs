@@ -102,14 +102,12 @@ async fn post(call: Call) -> Answer {
     });
     let Some(seconds) = wait else { return Reply::data(&*upid) };
     // With a delay, a task that ends within it is waited for and its end is the answer.
-    let ended = |event: &Event| matches!(event, Event::TaskEnd { upid: u, .. } if *u == upid);
-    match call.cluster.log.wait_for(ended, Duration::from_secs(seconds)).await {
-        None => Reply::data(&*upid),
-        Some(entry) => match entry.event {
-            Event::TaskEnd { exit, .. } if &*exit != "OK" => Err(ApiError::died(exit)),
-            _ => Reply::null(),
-        },
+    let Some(task) = call.cluster.tasks.get(&upid) else { return Reply::data(&*upid) };
+    if tokio::time::timeout(Duration::from_secs(seconds), task.ended.cancelled()).await.is_err() {
+        return Reply::data(&*upid);
     }
+    let exit = task.progress().exit.clone().unwrap_or_default();
+    if exit == "OK" { Reply::null() } else { Err(ApiError::died(exit)) }
 }
 
 async fn regenerate(call: Call) -> Answer {
@@ -264,6 +262,10 @@ fn apply(cluster: &Cluster, mut change: Change) -> Result<(), ApiError> {
             *value = format!("{model}={mac},{rest}").trim_end_matches(',').to_owned();
         }
     }
+    for volume in doomed(state.vm(&change.node, change.vmid)?, &change) {
+        state.volumes.check_unused(&change.node, &volume).map_err(ApiError::died)?;
+        state.volumes.remove(&change.node, &volume);
+    }
     let vm = state.vm_mut(&change.node, change.vmid)?;
     let renamed = change.set.get("name").filter(|n| vm.name() != Some(n.as_str())).cloned();
     write(vm, change);
@@ -281,21 +283,37 @@ fn write(vm: &mut Vm, change: Change) {
         vm.pending.remove(&option);
     }
     for option in change.delete {
-        if let Some(old) = vm.options.get(&option).filter(|_| is_drive(&option)) {
-            let drive = Drive::parse(old);
-            if !drive.is_cdrom() && !drive.is_cloud_init() {
-                let free = (0..256).map(|n| format!("unused{n}"));
-                let free = free.into_iter().find(|name| !vm.options.contains_key(name));
-                if let Some(name) = free {
-                    vm.options.insert(name, drive.volume);
-                }
-            }
-        }
+        keep_as_unused(vm, &option, None);
         put_option(vm, running, option, None);
     }
     for (option, value) in change.set {
+        keep_as_unused(vm, &option, Some(&value));
         put_option(vm, running, option, Some(value));
     }
+}
+
+/// A disk that is taken off a machine stays as `unusedN`.
+fn keep_as_unused(vm: &mut Vm, option: &str, new: Option<&str>) {
+    let Some(old) = vm.options.get(option).filter(|_| is_drive(option)) else { return };
+    let drive = Drive::parse(old);
+    let same = new.is_some_and(|new| Drive::parse(new).volume == drive.volume);
+    if same || drive.is_cdrom() || drive.is_cloud_init() {
+        return;
+    }
+    let free = (0..256).map(|n| format!("unused{n}")).find(|name| !vm.options.contains_key(name));
+    if let Some(name) = free {
+        vm.options.insert(name, drive.volume);
+    }
+}
+
+/// The volumes that go with deleted options: unused disks and cloud-init's drive.
+fn doomed(vm: &Vm, change: &Change) -> Vec<String> {
+    let deleted = change.delete.iter().filter_map(|option| {
+        let drive = Drive::parse(vm.options.get(option)?);
+        let goes = option.starts_with("unused") || drive.is_cloud_init();
+        goes.then_some(drive.volume)
+    });
+    deleted.collect()
 }
 
 fn put_option(vm: &mut Vm, running: bool, option: String, value: Option<String>) {

@@ -228,7 +228,7 @@ async fn end_in_order(
     }
     run.spend(Operation::Shutdown, subject.vmid).await?;
     run.about_to_act()?;
-    let limit = run.cluster.clock.limit(limit);
+    let limit = run.cluster.clock.guest_limit(limit);
     let ended = tokio::select! {
         ended = powered.guest.shutdown(limit) => ended,
         () = run.task.cancel.cancelled() => return Err("interrupted by signal".to_owned()),

@@ -37,7 +37,8 @@ async fn proxy(mut call: Call) -> Answer {
     let guest = {
         let state = call.cluster.state();
         let vm = state.vm(&call.node, vmid)?;
-        vm.guest.clone().filter(|_| vm.running())
+        let away = call.cluster.faults.is_away(&vm.node);
+        vm.guest.clone().filter(|_| vm.running() && !away)
     };
     // The worker runs on the contacted node, wherever the machine is.
     call.node = call.contacted.clone();

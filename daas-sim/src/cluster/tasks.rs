@@ -44,6 +44,8 @@ pub(crate) struct Task {
     pub(crate) id: String,
     pub(crate) who: Who,
     pub(crate) cancel: CancellationToken,
+    /// Set once the task has ended and its end is told.
+    pub(crate) ended: CancellationToken,
     progress: Mutex<Progress>,
 }
 
@@ -124,6 +126,7 @@ impl Cluster {
         progress.exit = Some(exit.clone());
         drop(progress);
         self.log.add(Event::TaskEnd { upid: task.upid.clone(), exit: exit.into() });
+        task.ended.cancel();
     }
 }
 
@@ -155,6 +158,7 @@ impl Tasks {
             id,
             who: order.who,
             cancel: cluster.stopping.child_token(),
+            ended: CancellationToken::new(),
             progress: Mutex::default(),
         });
         let mut book = self.book();

@@ -127,6 +127,12 @@ impl Volumes {
         Ok(())
     }
 
+    pub(crate) fn remove(&mut self, node: &str, volid: &str) {
+        if let Ok(key) = self.key(node, volid) {
+            self.volumes.remove(&key);
+        }
+    }
+
     /// Removes all of a machine's volumes that `node` sees.
     pub(crate) fn remove_all(&mut self, node: &str, vmid: u32) {
         self.volumes.retain(|(scope, _), v| v.vmid != vmid || !(scope.is_empty() || scope == node));

@@ -178,9 +178,12 @@ async fn answer(
     if method == Method::GET {
         return work.await;
     }
-    // What was begun is finished, also when the client goes away.
+    // What was begun is finished, also when the client goes away; but not when the cluster ends.
+    let stopping = cluster.stopping.clone();
+    let work = async move { stopping.run_until_cancelled_owned(work).await };
     match cluster.tracker.spawn(work).await {
-        Ok(answer) => answer,
+        Ok(Some(answer)) => answer,
+        Ok(None) => Err(ApiError::new(599, "Connection closed")),
         Err(error) => Err(ApiError::died(format!("worker died: {error}"))),
     }
 }
