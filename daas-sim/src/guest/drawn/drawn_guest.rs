@@ -18,11 +18,14 @@ use super::desktop::Desktop;
 use super::disk::{Disk, LogKind};
 use super::live::{Live, bind};
 use super::shell::{Input, Output, Process, Shell, taken};
-use super::{DrawnConfig, seed, ssh};
+use super::{DrawnConfig, seed, ssh, vnc};
 use crate::guest::{AgentError, ByteStream, Guest, GuestError, GuestState, Seed};
 
 /// How many connections wait in the kernel until they are accepted.
 const BACKLOG: u32 = 128;
+
+/// Bytes of the screen's stream that wait for its reader.
+const SCREEN_BUFFER: usize = 256 << 10;
 
 /// A guest that lives in this process.
 #[derive(Debug)]
@@ -71,6 +74,7 @@ pub struct Ran {
 /// Ports that are bound but do not listen yet.
 struct Sockets {
     ssh: TcpSocket,
+    vnc: Option<TcpSocket>,
 }
 
 impl DrawnGuest {
@@ -212,7 +216,11 @@ impl DrawnGuest {
     fn boot(&self, seed: Seed) -> Result<(), GuestError> {
         let me = self.me().ok_or(GuestError::Erased)?;
         let address = seed.address.unwrap_or(self.address.into());
-        let sockets = Sockets { ssh: bound(address, self.config.ssh_port)? };
+        let vnc = self.config.vnc_password.as_ref();
+        let sockets = Sockets {
+            ssh: bound(address, self.config.ssh_port)?,
+            vnc: vnc.map(|_| bound(address, self.config.vnc_port)).transpose()?,
+        };
         let applied = self.with_disk(|disk| seed::apply(disk, &seed)).map_err(|error| {
             let source = std::io::Error::other(error);
             GuestError::Io { doing: "apply the seed".into(), source }
@@ -241,6 +249,9 @@ impl DrawnGuest {
 
     fn listen(self: &Arc<Self>, live: &Arc<Live>, sockets: Sockets) -> std::io::Result<()> {
         ssh::serve(self, live, sockets.ssh.listen(BACKLOG)?);
+        if let Some(socket) = sockets.vnc {
+            vnc::serve(self, live, socket.listen(BACKLOG)?);
+        }
         Ok(())
     }
 
@@ -337,6 +348,9 @@ impl Guest for DrawnGuest {
     }
 
     async fn screen(&self) -> Result<Box<dyn ByteStream>, GuestError> {
-        Err(GuestError::Off)
+        let live = self.live().ok_or(GuestError::Off)?;
+        let (ours, theirs) = tokio::io::duplex(SCREEN_BUFFER);
+        live.spawn(vnc::show(self.desktop.clone(), ours));
+        Ok(Box::new(theirs))
     }
 }

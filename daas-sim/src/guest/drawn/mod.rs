@@ -11,6 +11,7 @@ mod addresses;
 mod agent;
 mod commands;
 mod config;
+#[expect(dead_code, unused_imports, reason = "the RDP server sends key codes")]
 mod desktop;
 mod disk;
 mod drawn_guest;
@@ -23,6 +24,7 @@ mod seed;
 mod shell;
 mod ssh;
 mod units;
+mod vnc;
 
 pub use activity::SessionView;
 pub use config::DrawnConfig;

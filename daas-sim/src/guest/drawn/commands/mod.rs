@@ -252,7 +252,7 @@ impl<'a> Call<'a> {
                 let (name, value) = long.split_once('=').unwrap_or((long, ""));
                 options.long.push((name, value));
             } else if argument.len() > 1 && argument.starts_with('-') {
-                let mut flags = argument[1..].char_indices();
+                let flags = argument[1..].char_indices();
                 for (at, flag) in flags {
                     let mut value = "";
                     if valued.contains(flag) {
