@@ -1,5 +1,6 @@
 //! One drawn guest: its power, its boot, and what its servers and commands share.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::agent::Processes;
 use super::desktop::Desktop;
 use super::disk::{Disk, LogKind};
 use super::live::{Live, bind};
+use super::rdp::Logins;
 use super::shell::{Input, Output, Process, Shell, taken};
 use super::{DrawnConfig, seed, ssh, vnc};
 use crate::guest::{AgentError, ByteStream, Guest, GuestError, GuestState, Seed};
@@ -40,7 +42,9 @@ pub struct DrawnGuest {
     desktop: Arc<Desktop>,
     activity: Arc<Activity>,
     pub(super) processes: Processes,
-    pub(super) reporter: Mutex<Option<CancellationToken>>,
+    /// Units that this process plays itself, by name.
+    natives: Mutex<HashMap<&'static str, CancellationToken>>,
+    pub(super) logins: Arc<Logins>,
     state: watch::Sender<GuestState>,
     live: Mutex<Option<Arc<Live>>>,
     /// Whoever gives or takes power holds this; `true` once the guest is erased.
@@ -58,6 +62,14 @@ pub struct Ports {
     pub vnc: u16,
     /// SSH.
     pub ssh: u16,
+}
+
+/// A unit that this process plays, from its start to its stop.
+pub(super) struct Native {
+    pub(super) guest: Arc<DrawnGuest>,
+    pub(super) live: Arc<Live>,
+    /// Cancelled when the unit is stopped or power goes.
+    pub(super) stop: CancellationToken,
 }
 
 /// How a script ended.
@@ -84,6 +96,7 @@ impl DrawnGuest {
         held: HeldAddress,
         config: Arc<DrawnConfig>,
         orders: TaskTracker,
+        logins: Arc<Logins>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -95,7 +108,8 @@ impl DrawnGuest {
             disk: Mutex::new(disk),
             activity: Activity::new(),
             processes: Processes::default(),
-            reporter: Mutex::default(),
+            natives: Mutex::default(),
+            logins,
             state: watch::Sender::new(GuestState::Off),
             live: Mutex::default(),
             power: tokio::sync::Mutex::new(false),
@@ -176,6 +190,24 @@ impl DrawnGuest {
 
     pub(super) fn mac(&self) -> String {
         self.live().map_or_else(String::new, |live| live.seed.mac.clone())
+    }
+
+    /// Begins to play a unit; one that is played already is ended first. `None` without power.
+    pub(super) fn begin_native(&self, unit: &'static str) -> Option<Native> {
+        let (guest, live) = self.me().zip(self.live())?;
+        let stop = live.off.child_token();
+        let old = self.lock_natives().insert(unit, stop.clone());
+        if let Some(old) = old {
+            old.cancel();
+        }
+        Some(Native { guest, live, stop })
+    }
+
+    /// Ends a unit that is played, if it is.
+    pub(super) fn end_native(&self, unit: &str) {
+        if let Some(stop) = self.lock_natives().remove(unit) {
+            stop.cancel();
+        }
     }
 
     /// Notes a login, or a refused one.
@@ -272,6 +304,10 @@ impl DrawnGuest {
 
     fn is_live(&self, live: &Arc<Live>) -> bool {
         self.lock_live().as_ref().is_some_and(|now| Arc::ptr_eq(now, live))
+    }
+
+    fn lock_natives(&self) -> MutexGuard<'_, HashMap<&'static str, CancellationToken>> {
+        self.natives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_live(&self) -> MutexGuard<'_, Option<Arc<Live>>> {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio_util::task::TaskTracker;
 
 use super::addresses::Addresses;
+use super::rdp::Logins;
 use super::{DrawnConfig, DrawnGuest, image};
 use crate::guest::{Guest, GuestError, GuestMaker, GuestSpec};
 
@@ -18,6 +19,7 @@ pub struct DrawnGuests {
     guests: Mutex<BTreeMap<u32, Weak<DrawnGuest>>>,
     /// Guests that switch themselves off or start again.
     orders: TaskTracker,
+    logins: Arc<Logins>,
 }
 
 impl DrawnGuests {
@@ -25,7 +27,7 @@ impl DrawnGuests {
     pub fn new(config: DrawnConfig) -> Self {
         let addresses = Arc::new(Addresses::new(&config));
         let (guests, orders) = (Mutex::default(), TaskTracker::new());
-        Self { config: Arc::new(config), addresses, guests, orders }
+        Self { config: Arc::new(config), addresses, guests, orders, logins: Arc::default() }
     }
 
     /// The guest of that machine, if there is one; tests look at its disk and its log through it.
@@ -41,8 +43,9 @@ impl DrawnGuests {
             doing: format!("take an address of {}/{}", self.config.network, self.config.prefix),
             source,
         })?;
-        let orders = self.orders.clone();
-        let guest = DrawnGuest::new(spec.vmid, disk, address, self.config.clone(), orders);
+        let (orders, logins) = (self.orders.clone(), self.logins.clone());
+        let config = self.config.clone();
+        let guest = DrawnGuest::new(spec.vmid, disk, address, config, orders, logins);
         let mut guests = self.lock();
         guests.retain(|_, guest| guest.strong_count() > 0);
         guests.insert(spec.vmid, Arc::downgrade(&guest));

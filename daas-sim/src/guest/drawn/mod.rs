@@ -5,13 +5,11 @@
 //! (`vnc`), an RDP server (`rdp`), a guest agent (`agent`) and a desktop somebody can look at
 //! (`desktop`). `drawn_guest` holds them together and gives and takes power.
 
-#[expect(dead_code, reason = "the RDP server connects clients")]
 mod activity;
 mod addresses;
 mod agent;
 mod commands;
 mod config;
-#[expect(dead_code, unused_imports, reason = "the RDP server sends key codes")]
 mod desktop;
 mod disk;
 mod drawn_guest;
@@ -19,6 +17,7 @@ mod image;
 mod live;
 mod maker;
 mod password;
+mod rdp;
 mod reporter;
 mod seed;
 mod shell;

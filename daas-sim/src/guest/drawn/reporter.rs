@@ -5,16 +5,16 @@
 //! every period. A report that could not be delivered is made anew, not stored.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use super::DrawnGuest;
 use super::activity::SessionView;
 use super::disk::{LogKind, Who};
+use super::drawn_guest::Native;
 use super::live::Live;
 
 /// The unit that is the activity reporter.
@@ -41,30 +41,14 @@ struct Settings {
 impl DrawnGuest {
     /// Starts reporting; a reporter that runs already is replaced.
     pub(super) fn start_reporter(&self) {
-        let Some((me, live)) = self.me().zip(self.live()) else { return };
-        let stop = live.off.child_token();
-        let old =
-            self.reporter.lock().unwrap_or_else(PoisonError::into_inner).replace(stop.clone());
-        if let Some(old) = old {
-            old.cancel();
-        }
-        let power = live.clone();
-        live.spawn(async move {
+        let Some(Native { guest, live, stop }) = self.begin_native(UNIT) else { return };
+        live.clone().spawn(async move {
             let reason = tokio::select! {
                 () = stop.cancelled() => return,
-                reason = report(&me, &power) => reason,
+                reason = report(&guest, &live) => reason,
             };
-            me.note(LogKind::System, "root", format!("{UNIT} failed: {reason}"));
-            me.with_disk(|disk| {
-                let unit = disk.units.entry(UNIT.into()).or_default();
-                (unit.active, unit.failed) = (false, true);
-            });
+            guest.unit_failed(UNIT, &reason);
         });
-    }
-
-    pub(super) fn stop_reporter(&self) {
-        let stop = self.reporter.lock().unwrap_or_else(PoisonError::into_inner).take();
-        stop.as_ref().map(CancellationToken::cancel);
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::disk::{Disk, LogKind, Who};
-use super::{DrawnGuest, reporter};
+use super::{DrawnGuest, rdp, reporter};
 
 /// Is told when a unit of a drawn guest starts or stops, so that a test or a demonstration can play
 /// what the unit would do. Called outside of any lock; it must not block.
@@ -51,8 +51,10 @@ impl DrawnGuest {
         }) else {
             return;
         };
-        if unit == reporter::UNIT {
-            self.start_reporter();
+        match unit {
+            reporter::UNIT => self.start_reporter(),
+            rdp::UNIT => self.start_rdp(),
+            _ => {}
         }
         if let (Some(hook), Some(me)) = (&self.config().unit_hook, self.me()) {
             hook.started(&me, unit, &text);
@@ -62,12 +64,19 @@ impl DrawnGuest {
     /// What follows from a unit's stop.
     pub(super) async fn unit_stopped(&self, unit: &str) {
         self.with_disk(|disk| disk.note(LogKind::System, "root", format!("stopped {unit}")));
-        if unit == reporter::UNIT {
-            self.stop_reporter();
-        }
+        self.end_native(unit);
         if let (Some(hook), Some(me)) = (&self.config().unit_hook, self.me()) {
             hook.stopped(&me, unit);
         }
+    }
+
+    /// A unit that this process plays has ended by itself.
+    pub(super) fn unit_failed(&self, name: &str, reason: &str) {
+        self.note(LogKind::System, "root", format!("{name} failed: {reason}"));
+        self.with_disk(|disk| {
+            let unit = disk.units.entry(name.into()).or_default();
+            (unit.active, unit.failed) = (false, true);
+        });
     }
 
     /// Starts what is enabled, as systemd does at boot.
