@@ -5,6 +5,7 @@
 //! in this process and need no root; `daas-lab` brings guests that are a real Debian.
 
 pub mod drawn;
+pub mod null;
 
 use std::fmt::Debug;
 use std::net::IpAddr;
