@@ -64,11 +64,6 @@ impl Calls {
             Purpose::Other => &self.other,
         }
     }
-
-    /// How many were made for `purpose`.
-    pub(crate) fn count(&self, purpose: Purpose) -> u64 {
-        self.counter(purpose).load(Ordering::Relaxed)
-    }
 }
 
 /// The client. Cheap to clone.
@@ -129,8 +124,9 @@ impl Client {
         })))
     }
 
-    pub(crate) fn calls(&self) -> &Calls {
-        &self.0.calls
+    /// How many calls were made for `purpose`.
+    pub(crate) fn calls(&self, purpose: Purpose) -> u64 {
+        self.0.calls.counter(purpose).load(Ordering::Relaxed)
     }
 
     /// Reads `path`. Tried again when the answer was lost on its way: reading twice is harmless.
@@ -382,14 +378,16 @@ fn reason_phrase(response: &reqwest::Response) -> Option<String> {
     Some(String::from_utf8_lossy(phrase.as_bytes()).into_owned())
 }
 
-/// The TLS library's complaint about the server's certificate, if that is what failed.
+/// The TLS library's complaint about the server's certificate, if that is what failed. An I/O error
+/// does not name what it wraps as its source, so it is opened by hand.
 fn rustls_error(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
-        let io = error.downcast_ref::<std::io::Error>()?;
-        io.get_ref()?.downcast_ref::<rustls::Error>()
-    })?;
-    match tls {
-        rustls::Error::InvalidCertificate(_) | rustls::Error::General(_) => Some(tls.to_string()),
+    if let Some(io) = error.downcast_ref::<std::io::Error>() {
+        return rustls_error(io.get_ref()?);
+    }
+    match error.downcast_ref::<rustls::Error>()? {
+        tls @ (rustls::Error::InvalidCertificate(_) | rustls::Error::General(_)) => {
+            Some(tls.to_string())
+        }
         _ => None,
     }
 }

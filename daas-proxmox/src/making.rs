@@ -226,6 +226,7 @@ impl Shared {
         let path = format!("{}/clone", vm_path(&source.node, source.vmid));
         match self.client.order_task(Method::POST, &path, params).await {
             Ok(Some(upid)) => {
+                self.count_made();
                 let kind = if full { "qmclone full" } else { "qmclone" };
                 let job = self.tasks.follow(upid, kind, slot);
                 self.hand(vmid, |hand| hand.job = Some(job));

@@ -1,6 +1,7 @@
 //! The provisioner: the trait's methods, and what it remembers of machines in hand.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -54,12 +55,18 @@ pub(crate) struct Shared {
     pub(crate) usual_boot: Arc<Usual>,
     hands: Mutex<HashMap<u32, Hand>>,
     /// Storages of templates, by node and id, and when they were read.
-    templates: Mutex<HashMap<(String, u32), (Instant, Vec<String>)>>,
+    templates: Mutex<TemplateStorages>,
     /// Sources whose storage cannot make linked clones.
     full_only: Mutex<HashSet<String>>,
+    /// Machines made so far, and the calls at rest as counted at the last listing.
+    made: AtomicU64,
+    rested: Mutex<Option<(Instant, u64)>>,
     /// The id after the one chosen last: ids are not used again soon after a delete.
     next_id: Mutex<u32>,
 }
+
+/// Storages of templates, by node and id, and when they were read.
+type TemplateStorages = HashMap<(String, u32), (Instant, Vec<String>)>;
 
 /// What is remembered of a machine in hand. All of it can be lost: it only saves calls.
 #[derive(Debug, Default)]
@@ -86,20 +93,13 @@ pub(crate) struct Known {
     pub(crate) node: String,
     pub(crate) uuid: Option<String>,
     pub(crate) mac: Option<String>,
-    pub(crate) has_agent: bool,
     /// When we gave it power, if we did and it worked.
     pub(crate) started: Option<Instant>,
 }
 
 impl Known {
     pub(crate) fn of(node: &str, config: &VmConfig) -> Self {
-        Self {
-            node: node.to_owned(),
-            uuid: config.uuid(),
-            mac: config.mac(),
-            has_agent: config.has_agent(),
-            started: None,
-        }
+        Self { node: node.to_owned(), uuid: config.uuid(), mac: config.mac(), started: None }
     }
 }
 
@@ -121,6 +121,8 @@ impl ProxmoxProvisioner {
                 hands: Mutex::default(),
                 templates: Mutex::default(),
                 full_only: Mutex::default(),
+                made: AtomicU64::new(0),
+                rested: Mutex::default(),
                 next_id: Mutex::new(first),
                 config,
                 deployment,
@@ -224,6 +226,28 @@ impl Shared {
         let shared = overview.shared_storages();
         let storages = self.template_storages(node, vmid).await?;
         Ok(!storages.is_empty() && storages.iter().all(|s| shared.contains(s.as_str())))
+    }
+
+    /// Counts a machine made, and tells how many calls one takes.
+    pub(crate) fn count_made(&self) {
+        let made = self.made.fetch_add(1, Ordering::Relaxed) + 1;
+        let calls = self.client.calls(Purpose::Making);
+        metrics::gauge!("daas_hypervisor_calls_per_desktop", "backend" => "proxmox")
+            .set(calls as f64 / made as f64);
+    }
+
+    /// Tells how many calls a minute the desktops at rest take.
+    fn count_rest(&self) {
+        let calls = self.client.calls(Purpose::Resting);
+        let mut rested = self.rested.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, before)) = *rested {
+            let minutes = since.elapsed().as_secs_f64() / 60.0;
+            if minutes > 0.0 {
+                metrics::gauge!("daas_hypervisor_calls_per_minute_at_rest", "backend" => "proxmox")
+                    .set((calls - before) as f64 / minutes);
+            }
+        }
+        *rested = Some((Instant::now(), calls));
     }
 
     /// The storages of a template's disks; templates do not change, so they are read seldom.
@@ -340,6 +364,7 @@ impl Shared {
     }
 
     async fn list(&self) -> Result<Vec<Listed>, ProxmoxError> {
+        self.count_rest();
         let overview = self.overviews.no_older_than(Duration::ZERO, Purpose::Resting).await?;
         let tag = Mark::tag(&self.deployment);
         let seen_at = Timestamp::now();
