@@ -2,6 +2,7 @@
 //! colours that can be seen.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -24,6 +25,15 @@ const STEP_DEADLINE: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SIZE: &str = "1280x800";
 
+/// How long the server may take to answer after the guest's boot is over.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A connection request that offers TLS and NLA (MS-RDPBCGR 2.2.1.1).
+const HELLO: [u8; 19] = [3, 0, 0, 19, 14, 0xe0, 0, 0, 0, 0, 0, 1, 0, 8, 0, 3, 0, 0, 0];
+
+/// The type of the answer's PDU: connection confirm.
+const CONFIRM: u8 = 0xd0;
+
 /// Which desktop, and as whom.
 pub struct RdpTarget {
     /// Where it listens.
@@ -45,15 +55,16 @@ pub struct RdpClient {
 }
 
 impl RdpClient {
-    /// Starts a screen and a client that connects to `target`. Whether the desktop appears is for
+    /// Waits for the server's answer, then starts a screen and a client that connects to `target`. Whether the desktop appears is for
     /// [`RdpClient::wait_colours`] to say.
     ///
     /// # Errors
-    /// A program is missing, or the screen does not come up.
+    /// A program is missing, the server does not answer, or the screen does not come up.
     pub async fn connect(lab: &Arc<Lab>, target: &RdpTarget) -> Result<RdpClient, LabError> {
         if let Some(missing) = Missing::of(DESKTOP_TOOLS) {
             return Err(missing.into());
         }
+        wait_answer(lab, target.address).await?;
         let dir = lab.base().join(format!("rdp{}", lab.next_number()));
         fs::create_dir(&dir).map_err(LabError::io("make the client's directory"))?;
         let (screen, display) = start_screen(lab, &dir).await?;
@@ -162,6 +173,38 @@ impl Drop for RdpClient {
     }
 }
 
+/// Waits until the server confirms a connection. That its port is open is not enough: xrdp opens it
+/// for a trial while it starts, closes it, and opens it for good a second later.
+async fn wait_answer(lab: &Arc<Lab>, address: SocketAddr) -> Result<(), LabError> {
+    let answered = async {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            if confirms(lab, address).await.is_ok_and(|kind| kind == CONFIRM) {
+                return;
+            }
+        }
+    };
+    timeout(ANSWER_DEADLINE, answered).await.map_err(|_| LabError::Deadline {
+        doing: format!("connect to {address} by RDP"),
+        after: ANSWER_DEADLINE,
+    })
+}
+
+/// The type of the PDU that answers a connection request.
+async fn confirms(lab: &Arc<Lab>, address: SocketAddr) -> std::io::Result<u8> {
+    let within = Duration::from_secs(2);
+    let mut stream = lab.dial(address, within).await?;
+    let asked = tokio::task::spawn_blocking(move || {
+        stream.set_read_timeout(Some(within))?;
+        stream.write_all(&HELLO)?;
+        let mut start = [0; 6];
+        stream.read_exact(&mut start)?;
+        Ok(start[5])
+    });
+    asked.await.map_err(std::io::Error::other)?
+}
+
 async fn start_screen(lab: &Arc<Lab>, dir: &Path) -> Result<(Child, u32), LabError> {
     let log = log_file(dir, "screen.log")?;
     let mut command = lab.command("Xvfb");
@@ -209,7 +252,8 @@ async fn start_client(
         .stderr(errors);
     let mut client = command.spawn().map_err(LabError::io("start xfreerdp"))?;
     record(lab, &client)?;
-    if let Some(mut stdin) = client.stdin.take() {
+    // The pipe stays open: the client takes its end for an answer of its own.
+    if let Some(stdin) = client.stdin.as_mut() {
         let line = format!("{}\n", target.password);
         stdin.write_all(line.as_bytes()).await.map_err(LabError::io("hand over the password"))?;
     }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -45,6 +46,11 @@ async fn follow(machine: &Arc<Machine>, nspawn: u32, seed: &Seed) -> Result<(), 
     let leader = poll_async(Duration::from_millis(5), || leader_of(nspawn)).await;
     machine.lab.record(&Made::Process(leader))?;
     machine.leader.send_replace(Some(leader));
+    // Until the guest's init has left the lab's network, the card would be plugged in there.
+    let outside = fs::metadata(machine.lab.namespace_path()).map(|meta| meta.ino());
+    let outside = outside.map_err(LabError::io("find the lab's network"))?;
+    let inside = || network_of(leader).filter(|&inside| inside != outside);
+    poll_async(Duration::from_millis(2), inside).await;
     plug(machine, leader, &seed.mac).await?;
     let often = Duration::from_millis(20);
     poll_async(often, || listens(leader, SSH_PORT).then_some(())).await;
@@ -69,6 +75,11 @@ async fn follow(machine: &Arc<Machine>, nspawn: u32, seed: &Seed) -> Result<(), 
         machine.state.send_replace(GuestState::AgentUp);
     }
     Ok(())
+}
+
+/// The inode of a process's network namespace.
+fn network_of(process: Process) -> Option<u64> {
+    fs::metadata(format!("/proc/{}/ns/net", process.pid)).ok().map(|meta| meta.ino())
 }
 
 /// Makes a pair of network cards, one on the bridge and one, with the seed's MAC address, in the
