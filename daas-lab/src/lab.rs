@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustix::thread::LinkNameSpaceType;
 
+use crate::cgroup;
 use crate::error::LabError;
 use crate::process::{self, Process};
 use crate::run::{Found, Made, Run};
@@ -200,7 +201,11 @@ impl Lab {
         fs::DirBuilder::new()
             .mode(0o711)
             .create(&self.base)
-            .map_err(LabError::io(format!("make {}", self.base.display())))
+            .map_err(LabError::io(format!("make {}", self.base.display())))?;
+        // Each guest has a group below this one.
+        cgroup::path(&self.namespace()).map_or(Ok(()), |group| {
+            fs::create_dir(&group).map_err(LabError::io(format!("make {}", group.display())))
+        })
     }
 
     fn make_network(&self) -> Result<(), LabError> {

@@ -74,6 +74,10 @@ fn inventory(config: &LabConfig, name: &str) -> BTreeSet<String> {
             all.insert(format!("process {} {}", process.pid, process.name()));
         }
     }
+    if let Some(groups) = crate::cgroup::path("") {
+        let groups = trace::entries(&groups, name);
+        all.extend(groups.iter().map(|path| format!("group {}", path.display())));
+    }
     for link in trace::entries(Path::new("/sys/class/net"), "labv") {
         // Outside its lab's namespace a card has lost its owner, and is a leak of every lab.
         all.insert(format!("link {}", link.display()));

@@ -9,6 +9,7 @@
 //!
 //! It needs root and a handful of Debian packages; [`tools::Missing`] says which.
 
+mod cgroup;
 pub mod error;
 mod guest;
 mod lab;

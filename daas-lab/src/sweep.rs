@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
 
+use crate::cgroup;
 use crate::error::LabError;
 use crate::process::{self, Process};
 use crate::run::{self, Found, Made, PREFIX};
@@ -43,6 +44,7 @@ pub(crate) fn clear(found: &Found) -> Result<(), LabError> {
             _ => None,
         })
         .collect();
+    cgroup::remove(&name)?;
     kill_all(|| processes(found, &name, &dirs))?;
     for dir in &dirs {
         unmount_below(dir)?;

@@ -50,6 +50,15 @@ pub(crate) fn mounts_below(dir: &Path) -> Vec<PathBuf> {
     points
 }
 
+/// Where a file system of this type is mounted; the first such place.
+pub(crate) fn mount_of_type(kind: &str) -> Option<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let is_kind = |line: &&str| {
+        line.split_once(" - ").is_some_and(|(_, rest)| rest.split(' ').next() == Some(kind))
+    };
+    table.lines().find(is_kind).and_then(mount_point)
+}
+
 /// Entries of a directory whose name starts with `prefix`.
 pub(crate) fn entries(dir: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };

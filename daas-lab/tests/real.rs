@@ -229,7 +229,7 @@ fn a_killed_process_is_swept() {
     let id = line.trim();
     assert_eq!(id.len(), 7, "the victim came up: {line:?}");
     let left = left_of(&config, id).join("\n");
-    for kind in ["namespace", "process", "mount", "dir"] {
+    for kind in ["namespace", "process", "mount", "dir", "group"] {
         assert!(left.contains(kind), "a killed run leaves a {kind}:\n{left}");
     }
     assert_eq!(sweep(&config.state).unwrap(), [id]);

@@ -70,7 +70,12 @@ async fn follow(machine: &Arc<Machine>, nspawn: u32, seed: &Seed) -> Result<(), 
         let output = output.map_err(LabError::io("wait for the end of the boot"))?;
         let word = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         if word != "running" {
-            tracing::warn!(state = word, guest = machine.number, "the guest is not in order");
+            let list = ["systemctl", "list-units", "--failed", "--plain", "--no-legend"];
+            let failed = inside::exec(leader, &list.map(str::to_owned), &[], b"").await;
+            let failed = failed.map(|output| output.stdout).unwrap_or_default();
+            let failed = String::from_utf8_lossy(&failed).trim().to_owned();
+            let guest = machine.number;
+            tracing::warn!(state = word, failed, guest, "the guest is not in order");
         }
         machine.state.send_replace(GuestState::AgentUp);
     }

@@ -29,7 +29,7 @@ use crate::error::LabError;
 use crate::lab::Lab;
 use crate::process::{self, Process};
 use crate::run::Made;
-use crate::{seed, sweep, trace};
+use crate::{cgroup, seed, sweep, trace};
 
 /// The exit status by which nspawn says that the guest rebooted (with `--keep-unit`).
 const REBOOT_STATUS: i32 = 133;
@@ -38,9 +38,16 @@ const REBOOT_STATUS: i32 = 133;
 const REAP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Runs nspawn in a mount namespace of its own, where a cgroup v2 tree is in its place (a hybrid
-/// host has it elsewhere) and nspawn's own bookkeeping is not the host's. The data are `$@`.
-const LAUNCH: &str = "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && \
-                      mount -t tmpfs tmpfs /run/systemd/nspawn && exec systemd-nspawn \"$@\"";
+/// host has it elsewhere) and nspawn's own bookkeeping is not the host's. The guest has a control
+/// group of its own, named by the first argument; the others are nspawn's.
+const LAUNCH: &str = r#"set -e
+umount -R /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p "/sys/fs/cgroup/$1"
+echo $$ > "/sys/fs/cgroup/$1/cgroup.procs"
+shift
+mount -t tmpfs tmpfs /run/systemd/nspawn
+exec systemd-nspawn "$@""#;
 
 /// A guest under systemd-nspawn.
 pub struct NspawnGuest {
@@ -262,6 +269,11 @@ impl Machine {
         self.dir.join("console")
     }
 
+    /// The guest's control group, below its lab's.
+    fn group(&self) -> String {
+        format!("{}/g{}", self.lab.namespace(), self.number)
+    }
+
     fn spawn(&self) -> Result<Child, LabError> {
         let parent = Path::new("/run/systemd/nspawn");
         fs::create_dir_all(parent).map_err(LabError::io("make nspawn's directory"))?;
@@ -271,6 +283,7 @@ impl Machine {
         let mut command = self.lab.command("unshare");
         command
             .args(["--mount", "--propagation", "private", "--", "sh", "-c", LAUNCH, "nspawn"])
+            .arg(self.group())
             .args(["--quiet", "--boot", "--private-network", "--register=no", "--keep-unit"])
             .args(["--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no"])
             .arg(format!("--machine={}", self.name))
@@ -346,8 +359,9 @@ async fn supervise(
 
 /// INVARIANT: without power nothing of a guest runs.
 async fn clear_processes(machine: &Arc<Machine>) {
-    let dir = machine.dir.clone();
+    let (dir, group) = (machine.dir.clone(), machine.group());
     let done = blocking("end what runs in a guest", move || {
+        cgroup::remove(&group)?;
         sweep::kill_all(|| trace::rooted_below(&dir).into_iter().collect())
     });
     if let Err(error) = done.await {
