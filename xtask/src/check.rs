@@ -55,5 +55,5 @@ fn dependencies() -> Result<()> {
         // Unoptimised: it runs for a second, and is built in a third of the time.
         must(cargo().args(["install", "--locked", "--debug", DENY]))?;
     }
-    must(cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))
+    must(cargo().args(["deny", "--locked", "check", "bans", "licenses", "sources"]))
 }

@@ -13,7 +13,7 @@ use daas_sim::guest::{GuestState, Seed};
 use tokio::time::timeout;
 
 use super::inside;
-use super::machine::Machine;
+use super::power::Machine;
 use crate::error::LabError;
 use crate::lab::Lab;
 use crate::process::{self, Process, poll_async};

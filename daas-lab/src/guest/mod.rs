@@ -1,12 +1,13 @@
 //! Guests that are a real Debian: an overlay of a template as disk, systemd-nspawn as hypervisor.
 //!
-//! `machine` holds power and disk, `boot` watches a start, `inside` runs programs and reads files
-//! in a running guest, `agent` speaks the guest agent's protocol on top of that.
+//! `machine` is the guest, `power` runs nspawn, `boot` watches a start, `inside` runs programs and
+//! reads files in a running guest, `agent` speaks the guest agent's protocol on top of that.
 
 mod agent;
 mod boot;
 mod inside;
 mod machine;
+mod power;
 
 use std::collections::BTreeMap;
 use std::fmt;
