@@ -73,7 +73,10 @@ impl Lab {
         if let Some(missing) = Missing::of(GUEST_TOOLS) {
             return Err(missing.into());
         }
-        sweep::sweep(&config.state)?;
+        if let Err(error) = sweep::sweep(&config.state) {
+            // Names are never used again, so what is left there is in nobody's way here.
+            tracing::warn!(%error, "a killed run is not cleared; run `daas-lab sweep`");
+        }
         let run = Run::begin(&config.state)?;
         let base = config.temp.join(run.name());
         // From here on dropping the lab clears what has been made so far.

@@ -118,8 +118,19 @@ pub(crate) fn abandoned(state: &Path) -> Result<Vec<(Found, File)>, LabError> {
     Ok(runs)
 }
 
-/// Held while a run begins or abandoned ones are looked for: a directory without a held lock is
-/// then really abandoned.
+/// Removes the record of a run that has been cleared.
+pub(crate) fn forget(dir: &Path) -> Result<(), LabError> {
+    let _door = dir.parent().map(door).transpose()?;
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(LabError::Io { doing: format!("remove {}", dir.display()), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Held while a run begins, is forgotten, or abandoned ones are looked for: a directory without a
+/// held lock is then really abandoned.
 fn door(state: &Path) -> Result<File, LabError> {
     let file = File::create(state.join(".door")).map_err(LabError::io("open the state lock"))?;
     file.lock().map_err(LabError::io("take the state lock"))?;

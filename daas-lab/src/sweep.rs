@@ -24,12 +24,16 @@ const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// Something could not be cleared; what is left stays recorded for the next sweep.
 pub fn sweep(state: &Path) -> Result<Vec<String>, LabError> {
     let mut cleared = Vec::new();
+    let mut failed = None;
     for (found, lock) in run::abandoned(state)? {
-        clear(&found)?;
-        cleared.push(found.id);
+        // One that resists does not protect the others.
+        match clear(&found) {
+            Ok(()) => cleared.push(found.id),
+            Err(error) => failed = failed.or(Some(error)),
+        }
         drop(lock);
     }
-    Ok(cleared)
+    failed.map_or(Ok(cleared), Err)
 }
 
 /// Clears one run, its record last.
@@ -60,7 +64,7 @@ pub(crate) fn clear(found: &Found) -> Result<(), LabError> {
             remove_display(*number)?;
         }
     }
-    remove_tree(&found.dir)
+    run::forget(&found.dir)
 }
 
 /// Kills what `find` finds until it finds nothing.

@@ -30,11 +30,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let obstacle = apt::obstacle();
     let mut tally = Tally::default();
     let real_parts = obstacle.is_none();
-    run_cargo(arguments, &["--bins", "--tests", "--examples"], real_parts, &mut tally)?;
+    // Unit tests of libraries and programs are among `--tests`.
+    run_cargo(arguments, &["--tests", "--examples"], real_parts, &mut tally)?;
     // Asked for a library, cargo fails where the one package has none.
     let library = |name: &String| crate::root().join(name).join("src/lib.rs").exists();
     if arguments.package.as_ref().is_none_or(library) {
-        run_cargo(arguments, &["--lib"], real_parts, &mut tally)?;
         run_cargo(arguments, &["--doc"], false, &mut tally)?;
     }
 
