@@ -37,6 +37,7 @@ fn main() {
         trials::trial("answers_as_a_guest_agent", Needs::Guests, answers_as_a_guest_agent),
         trials::trial("keeps_its_disk_through_power", Needs::Guests, keeps_its_disk_through_power),
         trials::trial("ends_in_order_and_by_itself", Needs::Guests, ends_in_order_and_by_itself),
+        trials::trial("stops_at_any_moment", Needs::Guests, stops_at_any_moment),
         trials::trial("erase_leaves_nothing", Needs::Guests, erase_leaves_nothing),
         trials::trial("a_panic_leaves_nothing", Needs::Guests, a_panic_leaves_nothing),
         trials::trial("a_killed_process_is_swept", Needs::Guests, a_killed_process_is_swept),
@@ -176,6 +177,27 @@ fn ends_in_order_and_by_itself() {
         start(&guest, &seed).await;
         let late = guest.shutdown(Duration::ZERO).await;
         assert!(matches!(late, Err(GuestError::Deadline(_))), "{late:?}");
+    });
+}
+
+fn stops_at_any_moment() {
+    in_lab(&[Recipe::base()], async |guests| {
+        let lab = Arc::clone(guests.lab());
+        let seed = seed("desktop-2222222", 1);
+        let guest = boot(&guests, "base", &seed).await;
+        guest.stop().await.unwrap();
+        let leaks = Leaks::of(lab.config(), lab.id());
+        for millis in (0..400).step_by(25) {
+            guest.start(&seed).await.unwrap();
+            let mut state = guest.state();
+            let up = state.wait_for(|state| *state == GuestState::AgentUp);
+            // Either is fine: the point is where the boot is cut.
+            let _ = tokio::time::timeout(Duration::from_millis(millis), up).await;
+            guest.stop().await.unwrap();
+            assert_eq!(*guest.state().borrow(), GuestState::Off);
+            assert_eq!(leaks.check(), Vec::<String>::new(), "cut after {millis} ms");
+        }
+        start(&guest, &seed).await;
     });
 }
 

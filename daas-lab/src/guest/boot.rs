@@ -63,23 +63,35 @@ async fn follow(machine: &Arc<Machine>, nspawn: u32, seed: &Seed) -> Result<(), 
         ticks.tick().await;
     }
     machine.state.send_replace(GuestState::Up);
-    if seed.agent {
-        // Returns when the boot is over; whether a unit failed is the guest's affair.
-        let wait = ["systemctl", "is-system-running", "--wait"].map(str::to_owned);
-        let output = inside::exec(leader, &wait, &[], b"").await;
-        let output = output.map_err(LabError::io("wait for the end of the boot"))?;
-        let word = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        if word != "running" {
+    if seed.agent && finishes(leader).await? {
+        machine.state.send_replace(GuestState::AgentUp);
+    }
+    Ok(())
+}
+
+/// Waits for the end of the boot; `false` when the guest ended instead. Whether a unit failed is the
+/// guest's affair, but said aloud.
+async fn finishes(leader: Process) -> Result<bool, LabError> {
+    let wait = ["systemctl", "is-system-running", "--wait"].map(str::to_owned);
+    let output = match inside::exec(leader, &wait, &[], b"").await {
+        Ok(output) => output,
+        Err(_) if !leader.is_alive() => return Ok(false),
+        Err(error) => return Err(LabError::io("wait for the end of the boot")(error)),
+    };
+    let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    match state.as_str() {
+        "running" => Ok(true),
+        "degraded" | "maintenance" => {
             let list = ["systemctl", "list-units", "--failed", "--plain", "--no-legend"];
             let failed = inside::exec(leader, &list.map(str::to_owned), &[], b"").await;
             let failed = failed.map(|output| output.stdout).unwrap_or_default();
             let failed = String::from_utf8_lossy(&failed).trim().to_owned();
-            let guest = machine.number;
-            tracing::warn!(state = word, failed, guest, "the guest is not in order");
+            tracing::warn!(state, failed, "a guest is not in order");
+            Ok(true)
         }
-        machine.state.send_replace(GuestState::AgentUp);
+        // It is being shut down, or was.
+        _ => Ok(false),
     }
-    Ok(())
 }
 
 /// The inode of a process's network namespace.
