@@ -90,7 +90,13 @@ async fn finishes(leader: Process) -> Result<bool, LabError> {
             Ok(true)
         }
         // It is being shut down, or was.
-        _ => Ok(false),
+        "stopping" => Ok(false),
+        _ if !leader.is_alive() => Ok(false),
+        _ => Err(LabError::Failed {
+            doing: "wait for the end of the boot".to_owned(),
+            status: format!("the guest is {state:?}"),
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        }),
     }
 }
 
