@@ -75,7 +75,7 @@ async fn finishes(leader: Process) -> Result<bool, LabError> {
     let wait = ["systemctl", "is-system-running", "--wait"].map(str::to_owned);
     let output = match inside::exec(leader, &wait, &[], b"").await {
         Ok(output) => output,
-        Err(_) if !leader.is_alive() => return Ok(false),
+        Err(_) if ends(leader).await => return Ok(false),
         Err(error) => return Err(LabError::io("wait for the end of the boot")(error)),
     };
     let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -91,13 +91,19 @@ async fn finishes(leader: Process) -> Result<bool, LabError> {
         }
         // It is being shut down, or was.
         "stopping" => Ok(false),
-        _ if !leader.is_alive() => Ok(false),
+        _ if ends(leader).await => Ok(false),
         _ => Err(LabError::Failed {
             doing: "wait for the end of the boot".to_owned(),
             status: format!("the guest is {state:?}"),
             stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         }),
     }
+}
+
+/// Whether a process is gone, or about to be: one that exits loses its namespaces a moment before.
+async fn ends(process: Process) -> bool {
+    let gone = poll_async(Duration::from_millis(10), || (!process.is_alive()).then_some(()));
+    timeout(Duration::from_secs(1), gone).await.is_ok()
 }
 
 /// The inode of a process's network namespace.
