@@ -43,8 +43,10 @@ impl LabConfig {
         let set = |name: &str| {
             std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
         };
-        let home = || set("HOME").unwrap_or_else(|| PathBuf::from("/root"));
-        let cache = || set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache"));
+        let home = || set("HOME").map(|home| home.join(".cache"));
+        let cache = || set("XDG_CACHE_HOME").or_else(home);
+        // Without a home, where system programs keep theirs.
+        let cache = || cache().unwrap_or_else(|| PathBuf::from("/var/cache"));
         LabConfig {
             state: set("DAAS_LAB_STATE").unwrap_or_else(|| PathBuf::from("/run/daas-lab")),
             temp: std::env::temp_dir(),
