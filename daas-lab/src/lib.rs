@@ -1,1 +1,33 @@
-//! daas-lab
+//! Real guests for tests of Desktop as a Service: Debian under systemd-nspawn, in a network of the
+//! run's own, cleared without a trace.
+//!
+//! A [`Lab`] is one run: a network namespace with a bridge and DHCP, a place for disks, and a record
+//! on disk by which [`sweep`] finds what a killed run left. [`Templates`] builds and caches what disks
+//! are copied from. [`NspawnGuests`] makes guests on `daas-sim`'s traits, so that a machine of the
+//! simulated cluster truly boots. [`RdpClient`] looks at a desktop as a person would, and [`Leaks`]
+//! proves that nothing is left.
+//!
+//! It needs root and a handful of Debian packages; [`tools::Missing`] says which.
+
+mod cgroup;
+pub mod error;
+mod guest;
+mod lab;
+mod leaks;
+mod process;
+mod rdp;
+mod run;
+mod seed;
+mod sweep;
+mod template;
+pub mod tools;
+mod trace;
+pub mod trials;
+
+pub use error::LabError;
+pub use guest::{NspawnGuest, NspawnGuests, Output};
+pub use lab::{GATEWAY, Lab, LabConfig};
+pub use leaks::Leaks;
+pub use rdp::{RdpClient, RdpTarget};
+pub use sweep::sweep;
+pub use template::{Recipe, Templates};

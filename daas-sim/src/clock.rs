@@ -10,16 +10,18 @@ use tokio::time::Instant;
 pub struct Clock {
     scale: f64,
     limit_min: Duration,
+    guest_limit_min: Duration,
     started: Instant,
     started_at: jiff::Timestamp,
     skipped_seconds: AtomicI64,
 }
 
 impl Clock {
-    pub(crate) fn new(scale: f64, limit_min: Duration) -> Self {
+    pub(crate) fn new(scale: f64, limit_min: Duration, guest_limit_min: Duration) -> Self {
         Self {
             scale: if scale.is_finite() { scale.max(0.0) } else { 1.0 },
             limit_min,
+            guest_limit_min,
             started: Instant::now(),
             started_at: jiff::Timestamp::now(),
             skipped_seconds: AtomicI64::new(0),
@@ -51,10 +53,9 @@ impl Clock {
         Duration::try_from_secs_f64(duration.as_secs_f64() * self.scale).unwrap_or(Duration::MAX)
     }
 
-    /// A limit for a guest, which may take its own real time: scaled, but not below ten seconds
-    /// unless it is shorter itself.
+    /// A limit for a guest, which takes its own real time: scaled, with a floor of its own.
     pub(crate) fn guest_limit(&self, duration: Duration) -> Duration {
-        self.scaled(duration).max(duration.min(Duration::from_secs(10)))
+        self.scaled(duration).max(self.guest_limit_min.min(duration))
     }
 
     /// A limit in real time: scaled, but never so short that the host's own delays would hit it.

@@ -47,6 +47,10 @@ pub struct SimConfig {
     /// The least time a lock is waited for, however small `scale` makes the real limit.
     #[serde(with = "humantime_serde")]
     pub lock_wait_min: Duration,
+    /// The least time a guest, or another node, is waited for, however small `scale` is: real guests
+    /// do not scale.
+    #[serde(with = "humantime_serde")]
+    pub guest_wait_min: Duration,
     /// How long a ticket is good for; Proxmox says 7200 s. Not scaled.
     #[serde(with = "humantime_serde")]
     pub ticket_lifetime: Duration,
@@ -264,6 +268,7 @@ impl Default for SimConfig {
             scale: 1.0,
             seed: 1,
             lock_wait_min: Duration::from_millis(500),
+            guest_wait_min: Duration::from_secs(10),
             ticket_lifetime: Duration::from_secs(7200),
             unauthorized_delay: Duration::ZERO,
             statd_period: Duration::from_secs(10),

@@ -14,6 +14,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -40,6 +41,9 @@ impl Viewer {
         let tcp = TcpStream::connect(&address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let leaf = &tls.get_ref().1.peer_certificates().unwrap()[0];
+        let digest: Vec<String> = Sha256::digest(leaf).iter().map(|b| format!("{b:02X}")).collect();
+        assert_eq!(sim.fingerprint(), digest.join(":"));
         let ticket = utf8_percent_encode(ticket, NON_ALPHANUMERIC);
         let url =
             format!("wss://{address}/api2/json{VM}/vncwebsocket?port={port}&vncticket={ticket}");

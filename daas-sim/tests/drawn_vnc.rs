@@ -173,7 +173,8 @@ fn the_test_client_encrypts_as_others_do() {
 
 #[tokio::test]
 async fn the_screen_shows_keys_to_all_who_look() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let config = DrawnConfig { clock: false, ..DrawnConfig::default() };
+    let (maker, guest) = booted(config, &[]).await;
     let mut one = Client::open(guest.screen().await.unwrap(), None).await.unwrap();
     let mut two = Client::open(guest.screen().await.unwrap(), None).await.unwrap();
     two.encoding(ZRLE).await;

@@ -65,4 +65,6 @@ async fn a_desktop_lives_and_leaves_nothing() {
     let told = sim.log().select(|e| matches!(e, Event::VmCreated { .. } | Event::VmDeleted { .. }));
     assert_eq!(told.len(), 2);
     sim.stop().await;
+    let refused = client.send(reqwest::Method::GET, "/version", None).await.unwrap_err();
+    assert!(refused.is_connect(), "nobody listens any more: {refused}");
 }

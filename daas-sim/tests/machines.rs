@@ -107,7 +107,7 @@ async fn clones_queue_for_the_storage_and_some_lose() {
     let durations = Durations { storage: slow(4000), ..Durations::zero() };
     let scale = 0.1;
     let (sim, client) = start(SimConfig { durations, scale, ..SimConfig::nodes(1) }).await;
-    // Each clone holds the shared storage's lock twice for 4 s (disk, cloud-init); waits end at 10 s.
+    // Each clone holds the storage's lock twice for 4 s (disk, cloud-init); waits end at 10 s.
     let mut begun = Vec::new();
     for vmid in 100..104 {
         let form = [("newid", &*vmid.to_string())];
@@ -372,5 +372,35 @@ async fn a_changed_configuration_may_be_a_task() {
     let key = "ssh-ed25519%20nonsense";
     let said = client.post(path, &[("sshkeys", key)]).await;
     assert_eq!(said.brief(), (500, "SSH public key validation error: ssh-ed25519 nonsense"));
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn room_on_a_storage_must_be_allowed() {
+    let acl = vec![Grant::new("/vms", "daas@pve", "DaasMachines")];
+    let (sim, client) = start(SimConfig { acl, ..SimConfig::default() }).await;
+    let denied = client.post("/nodes/pve/qemu/9000/clone", &[("newid", "100")]).await;
+    let expect = "Permission check failed (/storage/local-zfs, Datastore.AllocateSpace)";
+    assert_eq!(denied.brief(), (403, expect));
+    assert!(sim.cluster().vm(100).is_none());
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_gives_up_on_another_one_but_the_work_goes_on() {
+    let durations = Durations { config: slow(60_000), ..Durations::zero() };
+    let config = SimConfig {
+        durations,
+        scale: 0.01,
+        guest_wait_min: Duration::from_millis(100),
+        ..SimConfig::nodes(2)
+    };
+    let (sim, client) = start(config).await;
+    let other = client.at(&sim.urls()[1].1);
+    // At this scale another node is waited for 0.3 s, and the change takes 0.6 s.
+    let said = other.put("/nodes/pve1/qemu/9000/config", &[("name", "late")]).await;
+    assert_eq!(said.brief(), (596, "Connection timed out"));
+    let named = |e: &Event| matches!(e, Event::VmNamed { vmid: 9000, .. });
+    sim.log().wait_for(named, SOON).await.expect("the change is made all the same");
     sim.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Who may do what: users, tokens, groups, roles and access control lists, resolved as Proxmox does.
+//! Who may do what: users, tokens, groups, roles and access control lists, as Proxmox resolves them.
 //!
 //! Source of the rules: pve-access-control, `AccessControl.pm` (`roles`) and `RPCEnvironment.pm`.
 

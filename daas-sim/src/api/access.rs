@@ -45,7 +45,6 @@ async fn ticket(call: Call) -> Answer {
     let password = call.args.text("password").unwrap_or_default();
     let now = call.cluster.clock.unix();
     if !signs_in(&call.cluster, &user, password, now) {
-        tokio::time::sleep(call.cluster.config.unauthorized_delay).await;
         return Err(ApiError::new(401, "authentication failure"));
     }
     let who = Who::user(&user);

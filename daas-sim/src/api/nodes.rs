@@ -89,7 +89,8 @@ async fn status(call: Call) -> Answer {
     let total = node.memory_mib << 20;
     let used = used_memory(load, total);
     let average = (processor(load, node.cpus) * f64::from(node.cpus) * 100.0).round() / 100.0;
-    let root = 100u64 << 30;
+    let (root, taken) = (100u64 << 30, 8u64 << 30);
+    let free = root - taken;
     Reply::data(json!({
         "cpu": processor(load, node.cpus),
         "cpuinfo": {
@@ -103,7 +104,7 @@ async fn status(call: Call) -> Answer {
         },
         "memory": {"total": total, "used": used, "free": total - used, "available": total - used},
         "swap": {"total": 0, "used": 0, "free": 0},
-        "rootfs": {"total": root, "used": 8u64 << 30, "free": root - (8 << 30), "avail": root - (8 << 30)},
+        "rootfs": {"total": root, "used": taken, "free": free, "avail": free},
         "loadavg": [format!("{average:.2}"), format!("{average:.2}"), format!("{average:.2}")],
         "ksm": {"shared": 0},
         "wait": 0.0,

@@ -131,7 +131,7 @@ async fn reset(call: Call) -> Answer {
         let _held = run.lock_vm(subject.vmid, Mode::Exclusive, LOCK_WAIT).await?;
         let powered = check(&run, &subject)?;
         run.about_to_act()?;
-        bounded("reset", powered.guest.stop()).await?;
+        cut_power(&run, subject.vmid, &powered).await?;
         power_on(&run, &subject, &powered).await
     })
 }

@@ -80,7 +80,7 @@ impl Cluster {
         let volumes = Volumes::new(&config);
         Self {
             nodes: config.nodes.iter().map(|n| Arc::from(n.name.as_str())).collect(),
-            clock: Clock::new(config.scale, config.lock_wait_min),
+            clock: Clock::new(config.scale, config.lock_wait_min, config.guest_wait_min),
             faults: Faults::new(config.seed, log.clone()),
             tickets: Tickets::new(config.ticket_lifetime),
             durations: DurationSource::new(config.durations, config.seed),

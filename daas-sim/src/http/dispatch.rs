@@ -2,7 +2,9 @@
 //!
 //! The order is Proxmox's: a 403 wins over a 400, and an unknown node is noticed between them.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
@@ -25,6 +27,9 @@ use crate::log::Event;
 
 /// The most a body may hold.
 const BODY_MAX: usize = 512 << 10;
+
+/// How long a node waits for another one to answer a request it passed on.
+const PROXY_MAX: Duration = Duration::from_secs(30);
 
 /// What a request's scripted faults ask for.
 #[derive(Debug, Default)]
@@ -174,17 +179,34 @@ async fn answer(
         fault,
         socket: SocketRequest::from_request(request),
     };
+    let patience = (route.proxied && call.node != connection.node)
+        .then(|| cluster.clock.guest_limit(PROXY_MAX));
     let work = (route.handler)(call);
     if method == Method::GET {
-        return work.await;
+        return patient(patience, work).await;
     }
     // What was begun is finished, also when the client goes away; but not when the cluster ends.
     let stopping = cluster.stopping.clone();
     let work = async move { stopping.run_until_cancelled_owned(work).await };
-    match cluster.tracker.spawn(work).await {
-        Ok(Some(answer)) => answer,
-        Ok(None) => Err(ApiError::new(599, "Connection closed")),
-        Err(error) => Err(ApiError::died(format!("worker died: {error}"))),
+    let work = cluster.tracker.spawn(work);
+    let ended = async {
+        match work.await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(ApiError::new(599, "Connection closed")),
+            Err(error) => Err(ApiError::died(format!("worker died: {error}"))),
+        }
+    };
+    patient(patience, ended).await
+}
+
+/// A node that asks another one gives up after a while; what was asked for goes on.
+async fn patient(patience: Option<Duration>, work: impl Future<Output = Answer>) -> Answer {
+    match patience {
+        None => work.await,
+        Some(patience) => match tokio::time::timeout(patience, work).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ApiError::new(596, "Connection timed out")),
+        },
     }
 }
 

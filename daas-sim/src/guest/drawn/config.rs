@@ -36,6 +36,8 @@ pub struct DrawnConfig {
     pub ssh_connections_max: usize,
     /// RDP and VNC connections a guest serves at once.
     pub viewers_max: usize,
+    /// Whether the desktop's panel shows the time. Without it a picture depends on input only.
+    pub clock: bool,
     /// Told when a systemd unit starts or stops.
     #[serde(skip)]
     pub unit_hook: Option<Arc<dyn UnitHook>>,
@@ -53,6 +55,7 @@ impl Default for DrawnConfig {
             shutdown: shutdown_default(),
             ssh_connections_max: 64,
             viewers_max: 16,
+            clock: true,
             unit_hook: None,
         }
     }

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, FileError, LogKind, Who};
-use super::ssh::HostKey;
+use super::host_key::HostKey;
 use crate::guest::Seed;
 
 /// What the boot made of the seed and the disk.

@@ -1,31 +1,26 @@
-//! The guest's SSH server: keys and passwords, `exec` through the guest's shell; no terminal, no SFTP.
+//! The guest's SSH server: keys and passwords, `exec` through the guest's shell.
+//!
+//! No terminal and no SFTP. Power is cut through `super::cut`.
 
 use std::collections::HashMap;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use russh::keys::ssh_key::private::Ed25519Keypair;
-use russh::keys::ssh_key::{LineEnding, PrivateKey, PublicKey};
+use russh::keys::ssh_key::PublicKey;
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelWriteHalf, Preferred, SshId};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::DrawnGuest;
-use super::disk::{Disk, LogKind, Who};
+use super::cut::Cut;
+use super::disk::{LogKind, Who};
 use super::live::{Live, accept};
 use super::password;
 use super::shell::{Input, Output, Process, Shell};
-
-const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
 
 /// Wrong keys and passwords on one connection before it is ended.
 const ATTEMPTS_MAX: usize = 6;
@@ -42,37 +37,11 @@ const INPUT_PACKETS_MAX: usize = 4096;
 /// Pieces of output that wait for the client.
 const OUTPUT_PIECES_MAX: usize = 16;
 
-/// The guest's ed25519 host key.
-#[derive(Debug, Clone)]
-pub(super) struct HostKey(PrivateKey);
-
-impl HostKey {
-    /// The key on the disk; a disk without one gets a new one.
-    pub(super) fn of(disk: &mut Disk) -> Self {
-        let kept = disk.read(&Who::root(), HOST_KEY).ok();
-        if let Some(Ok(key)) = kept.map(PrivateKey::from_openssh) {
-            return Self(key);
-        }
-        let pair = Ed25519Keypair::from_seed(&rand::random());
-        let key = PrivateKey::from(pair);
-        match (key.to_openssh(LineEnding::LF), key.public_key().to_openssh()) {
-            (Ok(private), Ok(public)) => {
-                disk.put(HOST_KEY, private.to_string(), 0o600);
-                disk.put(&format!("{HOST_KEY}.pub"), format!("{public}\n"), 0o644);
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(%error, "a drawn guest's host key was not written");
-            }
-        }
-        Self(key)
-    }
-}
-
 /// Serves SSH until power goes.
 pub(super) fn serve(guest: &Arc<DrawnGuest>, live: &Arc<Live>, listener: TcpListener) {
     let config = Arc::new(Config {
         server_id: SshId::Standard("SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3".into()),
-        keys: vec![live.applied.host_key.0.clone()],
+        keys: vec![live.applied.host_key.key().clone()],
         auth_rejection_time: Duration::from_millis(20),
         auth_rejection_time_initial: Some(Duration::ZERO),
         max_auth_attempts: ATTEMPTS_MAX,
@@ -100,7 +69,7 @@ pub(super) fn serve(guest: &Arc<DrawnGuest>, live: &Arc<Live>, listener: TcpList
             };
             let off = live.off.clone();
             live.spawn_to_end(async move {
-                let stream = Cut { stream, off: Box::pin(off.clone().cancelled_owned()) };
+                let stream = Cut::new(stream, &off);
                 // russh runs the session in a task of its own; cutting the stream ends it.
                 let started = tokio::select! {
                     biased;
@@ -370,54 +339,5 @@ impl Handler for Connection {
     ) -> Result<(), Self::Error> {
         self.channels.remove(&channel);
         Ok(())
-    }
-}
-
-/// A stream that breaks when power goes.
-struct Cut {
-    stream: TcpStream,
-    off: Pin<Box<WaitForCancellationFutureOwned>>,
-}
-
-impl Cut {
-    fn poll_off(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.off.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl AsyncRead for Cut {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(cut) = self.poll_off(context) {
-            return Poll::Ready(cut);
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Cut {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Err(error)) = self.poll_off(context) {
-            return Poll::Ready(Err(error));
-        }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -1,7 +1,7 @@
 //! `grep`, with fixed strings and the simple part of regular expressions.
 
-use super::Call;
 use super::text::each_input;
+use super::{Call, Options};
 
 pub(super) fn grep(call: &mut Call<'_>) -> i32 {
     let options = call.options("e");
@@ -14,24 +14,12 @@ pub(super) fn grep(call: &mut Call<'_>) -> i32 {
         None if rest.is_empty() => return call.fail(2, "no pattern"),
         None => rest.remove(0).to_owned(),
     };
-    let mut alternatives = Vec::new();
-    let texts: Vec<&str> = match (options.has('F'), options.has('E')) {
-        (false, true) => pattern.split('|').collect(),
-        (false, false) => pattern.split("\\|").collect(),
-        _ => vec![&pattern],
-    };
-    for text in texts {
-        let fold =
-            |text: &str| if options.has('i') { text.to_lowercase() } else { text.to_owned() };
-        let whole = options.has('x') || options.has('w');
-        match Pattern::new(&fold(text), options.has('F'), options.has('E'), whole) {
-            Ok(pattern) => alternatives.push(pattern),
-            Err(what) => {
-                return call
-                    .fail(2, format!("{what} in {pattern:?} is not known to a drawn guest"));
-            }
+    let alternatives = match alternatives(&pattern, &options) {
+        Ok(alternatives) => alternatives,
+        Err(what) => {
+            return call.fail(2, format!("{what} in {pattern:?} is not known to a drawn guest"));
         }
-    }
+    };
     let mut found = 0;
     let status = each_input(call, &rest, |call, path, contents| {
         let mut here = 0;
@@ -74,6 +62,24 @@ pub(super) fn grep(call: &mut Call<'_>) -> i32 {
         (false, 0) => 1,
         _ => 2,
     }
+}
+
+/// The patterns of which one has to fit.
+fn alternatives(pattern: &str, options: &Options<'_>) -> Result<Vec<Pattern>, &'static str> {
+    let (fixed, extended) = (options.has('F'), options.has('E'));
+    let texts: Vec<&str> = match (fixed, extended) {
+        (true, _) => vec![pattern],
+        (false, true) => pattern.split('|').collect(),
+        (false, false) => pattern.split("\\|").collect(),
+    };
+    let whole = options.has('x') || options.has('w');
+    texts
+        .into_iter()
+        .map(|text| {
+            let text = if options.has('i') { text.to_lowercase() } else { text.to_owned() };
+            Pattern::new(&text, fixed, extended, whole)
+        })
+        .collect()
 }
 
 /// A line of atoms, each with how often it may stand.

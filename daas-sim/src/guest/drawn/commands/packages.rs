@@ -84,7 +84,8 @@ pub(super) fn apt_mark(call: &mut Call<'_>) -> i32 {
     }
 }
 
-/// `dpkg -s package...`, `dpkg -l [package...]`, `dpkg --configure -a`, `dpkg --print-architecture`.
+/// `dpkg -s package...`, `dpkg -l [package...]`, `dpkg --configure -a` and
+/// `dpkg --print-architecture`.
 pub(super) fn dpkg(call: &mut Call<'_>) -> i32 {
     let options = call.options("");
     if options.has_long("configure") {

@@ -1,4 +1,5 @@
-//! `echo`, `printf`, `cat`, `tee`, `head`, `tail`, `wc`, `cut`, `sort`, `tr`, `sha256sum`, `basename`.
+//! `echo`, `printf`, `cat`, `tee`, `head`, `tail`, `wc`, `cut`, `sort`, `tr`, `sha256sum` and the
+//! parts of paths.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -21,6 +22,7 @@ pub(super) fn printf(call: &mut Call<'_>) -> i32 {
     let Some(format) = words.next().map(unescaped) else { return call.fail(2, "missing operand") };
     let mut words = words.peekable();
     loop {
+        let before = words.len();
         let mut chars = format.chars();
         while let Some(c) = chars.next() {
             let text = match (c, c == '%') {
@@ -38,7 +40,8 @@ pub(super) fn printf(call: &mut Call<'_>) -> i32 {
             };
             call.out.extend_from_slice(text.as_bytes());
         }
-        if words.peek().is_none() || !format.contains('%') {
+        // A format that takes no argument is used once.
+        if words.peek().is_none() || words.len() == before {
             return 0;
         }
     }

@@ -1,4 +1,5 @@
-//! Accounts and groups: `id`, `getent`, `useradd`, `usermod`, `userdel`, `chpasswd`, `passwd`, groups.
+//! Accounts and groups: `id`, `getent`, `useradd`, `usermod`, `userdel`, `groupadd`, `groupdel`,
+//! `chpasswd`, `passwd`; and who may use `sudo`.
 
 use super::super::disk::{Disk, NO_PASSWORD};
 use super::super::password;

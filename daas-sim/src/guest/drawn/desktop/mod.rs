@@ -53,8 +53,8 @@ pub(super) struct Viewer {
 }
 
 impl Desktop {
-    pub(super) fn new(hostname: &str) -> Self {
-        let scene = Scene::new(hostname);
+    pub(super) fn new(hostname: &str, clock: bool) -> Self {
+        let scene = Scene::new(hostname, clock);
         let inner = Inner { scene, canvas: None, unseen: BTreeMap::new(), last_viewer: 0 };
         Self { inner: Mutex::new(inner), changes: watch::Sender::new(0) }
     }
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_unseen_and_it_really_changed() {
-        let desktop = Arc::new(Desktop::new("desktop-1"));
+        let desktop = Arc::new(Desktop::new("desktop-1", false));
         let viewer = desktop.look();
         assert_eq!(viewer.unseen(), [Area::WHOLE]);
         let before = viewer.pixels(Area::WHOLE);
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_wallpaper_has_many_colours_and_memory_goes_with_the_last_viewer() {
-        let desktop = Arc::new(Desktop::new("desktop-1"));
+        let desktop = Arc::new(Desktop::new("desktop-1", false));
         let viewer = desktop.look();
         let colours: std::collections::HashSet<u32> =
             viewer.pixels(Area::WHOLE).into_iter().collect();
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn clicks_and_the_pointer_show() {
-        let desktop = Arc::new(Desktop::new("desktop-1"));
+        let desktop = Arc::new(Desktop::new("desktop-1", false));
         let viewer = desktop.look();
         let first = viewer.pixels(Area::WHOLE);
         desktop.pointer(5, 790, 0);

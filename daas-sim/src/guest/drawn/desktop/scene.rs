@@ -44,11 +44,12 @@ pub(super) struct Scene {
     clicks: u32,
     pointer: (u16, u16),
     buttons: u8,
-    clock: String,
+    /// What the clock shows; `None` when there is no clock.
+    clock: Option<String>,
 }
 
 impl Scene {
-    pub(super) fn new(hostname: &str) -> Self {
+    pub(super) fn new(hostname: &str, clock: bool) -> Self {
         Self {
             hostname: hostname.into(),
             user: None,
@@ -56,7 +57,7 @@ impl Scene {
             clicks: 0,
             pointer: (WIDTH / 2, HEIGHT / 2),
             buttons: 0,
-            clock: clock(),
+            clock: clock.then(time),
         }
     }
 
@@ -104,7 +105,7 @@ impl Scene {
     }
 
     pub(super) fn tick(&mut self) -> Vec<Area> {
-        let now = clock();
+        let now = self.clock.is_some().then(time);
         if now == self.clock {
             return Vec::new();
         }
@@ -113,7 +114,7 @@ impl Scene {
     }
 
     pub(super) fn reset(&mut self) -> Vec<Area> {
-        *self = Self::new(&self.hostname);
+        *self = Self::new(&self.hostname, self.clock.is_some());
         vec![Area::WHOLE]
     }
 
@@ -131,8 +132,9 @@ impl Scene {
         write(canvas, "Applications", (12, 15), &FONT_9X15_BOLD, LIGHT, Alignment::Left)?;
         let middle = (i32::from(WIDTH / 2), 15);
         write(canvas, &self.hostname, middle, &FONT_9X15, LIGHT, Alignment::Center)?;
+        let time = self.clock.as_deref().unwrap_or_default();
         let right = (i32::from(WIDTH) - 12, 15);
-        write(canvas, &self.clock, right, &FONT_9X15, LIGHT, Alignment::Right)
+        write(canvas, time, right, &FONT_9X15, LIGHT, Alignment::Right)
     }
 
     fn window(&self, canvas: &mut Canvas) -> Result<(), Infallible> {
@@ -228,7 +230,7 @@ fn hill(x: u16) -> u32 {
     wave(420, 70) + wave(170, 20)
 }
 
-fn clock() -> String {
+fn time() -> String {
     let now = Timestamp::now().to_zoned(TimeZone::UTC);
     now.strftime("%a %d %b  %H:%M").to_string()
 }

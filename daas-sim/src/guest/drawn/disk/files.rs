@@ -293,7 +293,7 @@ impl Disk {
             .filter(|path| path.len() > 1)
     }
 
-    /// The absolute path without `.`, `..` and links (but `follow` says whether the last one counts).
+    /// The absolute path without `.`, `..` and links; `follow` says whether a link at its end counts.
     pub fn resolve(&self, path: &str, follow: bool) -> Result<String, FileError> {
         let mut rest: Vec<String> = path.split('/').rev().map(String::from).collect();
         let (mut done, mut links) = (String::new(), 0);

@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn updates_stay_below_what_clients_take_at_every_depth() {
-        let desktop = Arc::new(Desktop::new("desktop-1"));
+        let desktop = Arc::new(Desktop::new("desktop-1", false));
         for depth in [Depth::Bits15, Depth::Bits16, Depth::Bits24, Depth::Bits32] {
             let updates = updates(&desktop.look(), depth).expect("a whole picture");
             assert!(updates.len() > 1);

@@ -8,6 +8,9 @@ use super::pattern::{self, escaped};
 use super::stream::{Output, taken};
 use super::syntax::{Change, List, Piece, Word};
 
+/// The longest word a script may make.
+const WORD_BYTES_MAX: usize = 16 << 20;
+
 type Expanded<T> = Result<T, Leave>;
 
 /// A part of an expanded word: its text, and whether blanks and patterns in it mean nothing.
@@ -92,6 +95,10 @@ impl Shell {
                         parts.push(Part { text, quoted: *quoted, split: !quoted, boundary: false });
                     }
                 }
+            }
+            if parts.iter().map(|part| part.text.len()).sum::<usize>() > WORD_BYTES_MAX {
+                self.complain(process, streams, "1: a word is longer than 16 MiB").await;
+                return Err(Leave::Exit(2));
             }
             Ok(parts)
         })

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::super::commands::{self, After, Call};
-use super::super::disk::{FileError, LogKind, Who};
+use super::super::disk::{LogKind, Who};
 use super::super::drawn_guest::DrawnGuest;
 use super::parse::parse;
 use super::stream::{BYTES_MAX, Input, Output, taken};
-use super::syntax::{AndOr, Body, Command, Joint, List, Pipeline, Redirect, Target, Word};
+use super::syntax::{AndOr, Body, Command, Joint, List, Pipeline, Word};
 
 /// How many simple commands one script may run, loops included.
 const STEPS_MAX: usize = 200_000;
@@ -371,45 +371,6 @@ impl Shell {
         }
     }
 
-    /// Runs a file of the guest as a script.
-    async fn file(
-        &self,
-        process: &mut Process,
-        name: &str,
-        words: &[String],
-        streams: &Streams,
-    ) -> Ran {
-        let path = process.path(name);
-        let read = self.guest.with_disk(|disk| {
-            let executable = disk.stat(&path)?.mode & 0o111 != 0;
-            if executable { disk.read(&process.who, &path) } else { Err(FileError::Denied) }
-        });
-        let text = match read {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(FileError::NotFound) => {
-                self.complain(process, streams, &format!("1: {name}: not found")).await;
-                return Ok(127);
-            }
-            Err(error) => {
-                self.complain(process, streams, &format!("1: {name}: {error}")).await;
-                return Ok(126);
-            }
-        };
-        if let Some(interpreter) = text.strip_prefix("#!") {
-            let first = interpreter.lines().next().unwrap_or_default();
-            if !["/sh", "/bash", "/dash", " sh", " bash"].iter().any(|s| first.trim().ends_with(s))
-            {
-                let reason =
-                    format!("1: {name}: no interpreter {:?} in a drawn guest", first.trim());
-                self.complain(process, streams, &reason).await;
-                return Ok(126);
-            }
-        }
-        let mut child = process.child(words.to_vec());
-        self.entered(&mut child, streams).await?;
-        Ok(self.text(&mut child, &text, streams).await)
-    }
-
     /// Counts a call; too many within each other end the script.
     pub(super) async fn entered(
         &self,
@@ -431,71 +392,6 @@ impl Shell {
             return Err(Leave::Exit(2));
         }
         Ok(())
-    }
-
-    /// The streams after the redirections; the inner error is the complaint.
-    async fn redirected(
-        &self,
-        process: &mut Process,
-        redirects: &[Redirect],
-        streams: &Streams,
-    ) -> Result<Result<Streams, String>, Leave> {
-        let mut new = streams.clone();
-        for Redirect { fd, target } in redirects {
-            let output = match target {
-                Target::Read(word) => {
-                    let name = self.single(process, word, streams).await?;
-                    let path = process.path(&name);
-                    let read = match path.as_str() {
-                        "/dev/null" => Ok(Bytes::new()),
-                        _ => self.guest.with_disk(|disk| disk.read(&process.who, &path)),
-                    };
-                    match read {
-                        Ok(bytes) => new.input = Input::bytes(bytes),
-                        Err(error) => return Ok(Err(format!("1: cannot open {path}: {error}"))),
-                    }
-                    continue;
-                }
-                Target::Here(document) => {
-                    let word = document.get().cloned().unwrap_or_default();
-                    let text = self.single(process, &word, streams).await?;
-                    new.input = Input::bytes(text.into());
-                    continue;
-                }
-                Target::Write(word) | Target::Append(word) => {
-                    let name = self.single(process, word, streams).await?;
-                    let path = process.path(&name);
-                    match self.opened(process, path, matches!(target, Target::Append(_))) {
-                        Ok(output) => output,
-                        Err(reason) => return Ok(Err(reason)),
-                    }
-                }
-                Target::Same(1) => new.output.clone(),
-                Target::Same(2) => new.error.clone(),
-                Target::Same(_) => continue,
-                Target::Closed => Output::Null,
-            };
-            match fd {
-                1 => new.output = output,
-                2 => new.error = output,
-                _ => new.input = Input::empty(),
-            }
-        }
-        Ok(Ok(new))
-    }
-
-    fn opened(&self, process: &Process, path: String, append: bool) -> Result<Output, String> {
-        if path == "/dev/null" {
-            return Ok(Output::Null);
-        }
-        let opened = self.guest.with_disk(|disk| match disk.read(&Who::root(), &path) {
-            Ok(old) if append => disk.write(&process.who, &path, old, 0o644),
-            _ => disk.write(&process.who, &path, Bytes::new(), 0o644),
-        });
-        match opened {
-            Ok(()) => Ok(Output::File(path)),
-            Err(error) => Err(format!("1: cannot create {path}: {error}")),
-        }
     }
 
     /// Writes; `false` when nobody takes it any more.

@@ -1,7 +1,7 @@
 //! A small shell in the manner of a POSIX `sh`, running on a guest's disk.
 //!
-//! It has what configuration scripts use: quoting, variables, command and arithmetic substitution,
-//! `&&`, `||`, `;`, `!`, pipes, redirections, here-documents, `if`, `while`, `until`, `for`, `case`,
+//! It has what configuration scripts use: quoting, variables, command and arithmetic
+//! substitution, `&&`, `||`, `;`, `!`, pipes, redirections, here-documents, `if`, `while`, `until`, `for`, `case`,
 //! groups, subshells, functions, `set -e` and `set -u`. What it cannot parse ends with status 2 and
 //! says so; it has no job control, no `&` and no aliases. `parse` builds the tree of `syntax`,
 //! `interpret` walks it, `expand` makes words, `stream` carries the bytes; the commands are in
@@ -12,8 +12,10 @@ mod builtins;
 mod compound;
 mod expand;
 mod interpret;
+mod launch;
 mod parse;
 mod pattern;
+mod redirect;
 mod stream;
 mod syntax;
 mod words;

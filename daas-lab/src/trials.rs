@@ -1,0 +1,94 @@
+//! Runs trials on real guests as an ordinary test target (`harness = false`). Trials that cannot run,
+//! or were not asked for, are ignored, with the reason and the line that makes them run; where
+//! `CI=true` they fail instead.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::tools::{DESKTOP_TOOLS, GUEST_TOOLS, Missing};
+
+/// The line that makes ignored trials run.
+const WAY_OUT: &str = "cargo xtask test --install";
+
+/// Set to 1, real guests run wherever they can; they build templates, which takes the network.
+const ASKED: &str = "DAAS_TEST_LAB";
+
+/// What a trial needs of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Root, and the programs behind guests.
+    Guests,
+    /// The programs that look at a desktop as well.
+    Desktop,
+}
+
+impl Needs {
+    /// Why this machine cannot run it; `None` when it can.
+    pub fn missing(self) -> Option<String> {
+        let tools = match self {
+            Needs::Guests => GUEST_TOOLS.to_vec(),
+            Needs::Desktop => [GUEST_TOOLS, DESKTOP_TOOLS].concat(),
+        };
+        Missing::of(&tools).map(|missing| missing.to_string())
+    }
+}
+
+/// A trial. It runs on a thread of its own, which it may move into a lab's network; a panic is a
+/// failure.
+pub fn trial(name: &str, needs: Needs, run: impl FnOnce() + Send + 'static) -> Trial {
+    match needs.missing() {
+        None if !is_asked_for() => {
+            Trial::test(name, move || on_own_thread(run)).with_ignored_flag(true)
+        }
+        None => Trial::test(name, move || on_own_thread(run)),
+        Some(reason) if in_ci() => {
+            Trial::test(name, move || Err(Failed::from(format!("{reason}: {WAY_OUT}"))))
+        }
+        Some(reason) => {
+            Trial::test(name, move || Err(Failed::from(reason))).with_ignored_flag(true)
+        }
+    }
+}
+
+/// Runs the trials as the command line says, and ends the process.
+pub fn run(trials: Vec<Trial>) {
+    let arguments = Arguments::from_args();
+    if !arguments.list && !in_ci() {
+        explain(&trials);
+    }
+    // What goes wrong beside a trial's own path: a boot that hangs, a guest out of order.
+    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN);
+    // Refused where the caller has set one up already.
+    let _ = log.with_writer(std::io::stderr).try_init();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if conclusion.exit_code() != ExitCode::SUCCESS {
+        conclusion.exit();
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a test runner's report")]
+fn explain(trials: &[Trial]) {
+    let ignored = trials.iter().filter(|trial| trial.has_ignored_flag()).count();
+    if ignored > 0 {
+        let reason = Needs::Desktop.missing();
+        let reason = reason.unwrap_or_else(|| format!("real guests run where {ASKED}=1"));
+        println!("ignored {ignored}: {reason}; to run them: {WAY_OUT}");
+    }
+}
+
+fn on_own_thread(run: impl FnOnce() + Send + 'static) -> Result<(), Failed> {
+    std::thread::spawn(run).join().map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        Failed::from(text.unwrap_or_else(|| "panicked".to_owned()))
+    })
+}
+
+fn is_asked_for() -> bool {
+    in_ci() || std::env::var(ASKED).is_ok_and(|value| value == "1")
+}
+
+fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}
