@@ -1,0 +1,294 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Desktops on demand: ask for one, use it, and it is gone.
+///
+/// Settings of the client come from flags, then the environment (DAAS_SERVER, DAAS_KEY_FILE,
+/// DAAS_CA_FILE), then ~/.config/daas/client.toml.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 denied, 5 unavailable, 6 over quota,
+/// 7 not possible now, 8 a session was left behind, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "daas", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    /// Answer in JSON, for programs.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How the server is reached.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ClientArgs {
+    /// The server's address [default: http://127.0.0.1:5000]
+    #[arg(long, global = true, env = "DAAS_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// A file with the API key. (A key on the command line would be seen by everybody.)
+    #[arg(long, global = true, env = "DAAS_KEY_FILE", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The certificate (authority) to trust, in PEM [default: the system's]
+    #[arg(long, global = true, env = "DAAS_CA_FILE", value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Ask for a desktop, open it, and destroy it when it is closed
+    Connect(ConnectArgs),
+    /// Work with sessions
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Work with templates
+    #[command(subcommand)]
+    Template(TemplateCommand),
+    /// Work with API keys of the deployment on this machine
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Run the server
+    Serve(ServeArgs),
+    /// Run everything on this machine: a simulated cluster, the server, and one desktop
+    Demo(DemoArgs),
+    /// Check configuration, TLS, permissions, templates and storage, and say what to mend
+    Doctor(ServeArgs),
+    /// Measure
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// The template [default: the only one there is]
+    pub(crate) template: Option<String>,
+    /// The local account to make in the desktop
+    #[arg(long, value_name = "NAME")]
+    pub(crate) session_user: Option<String>,
+    /// A file with that account's password; `-` reads a line from standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) session_password_file: Option<PathBuf>,
+    /// The RDP client to start, with `{file}` for the .rdp file, `{address}` and `{user}`
+    /// [default: the first found of mstsc, xfreerdp3, xfreerdp, wlfreerdp, remmina, Windows App]
+    #[arg(long, env = "DAAS_RDP_CLIENT", value_name = "COMMAND")]
+    pub(crate) rdp_client: Option<String>,
+    /// Seconds between the client's end and the desktop's
+    #[arg(long, default_value_t = 10)]
+    pub(crate) countdown: u64,
+    /// Give up when the desktop is not ready by then
+    #[arg(long, default_value = "15m", value_parser = duration, value_name = "DURATION")]
+    pub(crate) deadline: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// Ask for a session and print it
+    Create {
+        /// The template.
+        template: String,
+        /// What you call it.
+        #[arg(long)]
+        label: Option<String>,
+        /// The local account to make in the desktop.
+        #[arg(long, value_name = "NAME")]
+        session_user: Option<String>,
+        /// A file with that account's password; `-` reads a line from standard input
+        #[arg(long, value_name = "FILE")]
+        session_password_file: Option<PathBuf>,
+        /// Whether it outlives its use [default: as the template says]
+        #[arg(long)]
+        lifetime: Option<LifetimeArg>,
+        /// Wait until it is ready.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List sessions
+    List {
+        /// Also those that have ended.
+        #[arg(long)]
+        all: bool,
+        /// Only those in this phase.
+        #[arg(long)]
+        phase: Option<String>,
+        /// Only those of this template.
+        #[arg(long)]
+        template: Option<String>,
+    },
+    /// Show one session
+    Show {
+        /// The session's id.
+        id: String,
+    },
+    /// Follow a session's events until it ends
+    Watch {
+        /// The session's id.
+        id: String,
+    },
+    /// Grant more time
+    Extend {
+        /// The session's id.
+        id: String,
+        /// How much more.
+        #[arg(default_value = "30m", value_parser = duration)]
+        by: Duration,
+    },
+    /// Take a personal session's power
+    Stop {
+        /// The session's id.
+        id: String,
+    },
+    /// Give a session power
+    Start {
+        /// The session's id.
+        id: String,
+    },
+    /// Restart a session
+    Restart {
+        /// The session's id.
+        id: String,
+    },
+    /// Destroy a session
+    Destroy {
+        /// The session's id.
+        id: String,
+        /// Wait for the proof that nothing is left.
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LifetimeArg {
+    /// Gone when its user has left.
+    Ephemeral,
+    /// Kept until deleted.
+    Personal,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TemplateCommand {
+    /// List the templates you may use
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and print it, once
+    Add {
+        /// The key's name.
+        name: String,
+        /// For whom it speaks, `name@realm`.
+        #[arg(long)]
+        owner: String,
+        /// What it may do.
+        #[arg(long, default_value = "user")]
+        role: RoleArg,
+        /// In which organisation.
+        #[arg(long, default_value = "default")]
+        organisation: String,
+        #[command(flatten)]
+        serve: ServeArgs,
+    },
+    /// List the keys
+    List {
+        #[command(flatten)]
+        serve: ServeArgs,
+    },
+    /// Revoke a key
+    Revoke {
+        /// The key's name.
+        name: String,
+        #[command(flatten)]
+        serve: ServeArgs,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RoleArg {
+    /// Their own sessions.
+    User,
+    /// Everybody's sessions.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeArgs {
+    /// The configuration file [default: /etc/daas/daas.toml if it is there]
+    #[arg(long, short, env = "DAAS_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// The port of the server on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 5000)]
+    pub(crate) port: u16,
+    /// How quick the simulated hypervisor is: 1 as a small real cluster, 0 takes no time
+    #[arg(long, default_value_t = 0.25)]
+    pub(crate) scale: f64,
+    /// End after the desktop was ready, instead of at Ctrl-C
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Many desktops asked for at once, through HTTP, on a simulated cluster of its own
+    Herd(HerdArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HerdArgs {
+    /// How many desktops.
+    #[arg(long, short = 'n', default_value_t = 100)]
+    pub(crate) sessions: usize,
+    /// How many are asked for at once; the next is asked for when one is ready [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) at_once: Option<usize>,
+    /// Hypervisor durations: 1 as a small real cluster, 0 takes no time
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) scale: f64,
+    /// What configures the guests
+    #[arg(long, default_value = "fake")]
+    pub(crate) configurator: BenchConfigurator,
+    /// Nodes of the simulated cluster.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) nodes: usize,
+    /// Seed of the simulator's durations.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchConfigurator {
+    /// In memory; guests without a network.
+    Fake,
+    /// Real SSH to drawn guests.
+    Ssh,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|e| format!("{e}; write it as 90s, 30m or 2h"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

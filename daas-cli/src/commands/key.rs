@@ -1,0 +1,60 @@
+//! `daas key`: API keys of the deployment on this machine, written straight into its store.
+
+use daas_core::access::Role;
+use daas_core::owner::Realms;
+
+use super::serve::{compose, settings};
+use crate::args::{KeyCommand, RoleArg, ServeArgs};
+use crate::exit::{Code, Failure, Outcome};
+use crate::output::{Output, print, tell};
+
+pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
+    match command {
+        KeyCommand::Add { name, owner, role, organisation, serve } => {
+            let (store, realms) = store(&serve).await?;
+            let wrong = |e: daas_core::Error| Failure::new(Code::Usage, e.to_string());
+            let role = match role {
+                RoleArg::User => Role::User,
+                RoleArg::Operator => Role::Operator,
+                RoleArg::Admin => Role::Admin,
+            };
+            let owner = realms.owner(&owner).map_err(wrong)?;
+            let organisation = organisation.parse().map_err(wrong)?;
+            let now = jiff::Timestamp::now();
+            let (key, at_rest) =
+                daas_http::mint_key(&name, owner, organisation, role, now).map_err(wrong)?;
+            store.keys().add_key(&at_rest).await.map_err(failed)?;
+            tell("this key is shown once; keep it in a file that only its user can read");
+            print(key.expose())
+        }
+        KeyCommand::List { serve } => {
+            let keys = store(&serve).await?.0.keys().keys().await.map_err(failed)?;
+            let rows = keys.iter().map(|k| {
+                let role = format!("{:?}", k.role).to_lowercase();
+                vec![k.name.clone(), k.owner.to_string(), role, k.created_at.to_string()]
+            });
+            output.rows(&keys, &["name", "owner", "role", "made"], rows)
+        }
+        KeyCommand::Revoke { name, serve } => {
+            if store(&serve).await?.0.keys().revoke_key(&name).await.map_err(failed)? {
+                return Ok(());
+            }
+            Err(Failure::new(Code::NotFound, format!("there is no key {name}")))
+        }
+    }
+}
+
+async fn store(
+    args: &ServeArgs,
+) -> Outcome<(std::sync::Arc<dyn daas_core::store::SessionStore>, Realms)> {
+    let settings = settings(args)?;
+    let realms = settings.realms.clone();
+    let store = daas_compose::open_store(&settings).await.map_err(|e| {
+        compose(e).hint("while the server runs, make keys with its API: POST /api/v1/keys")
+    })?;
+    Ok((store, realms))
+}
+
+fn failed(error: daas_core::Error) -> Failure {
+    Failure::new(Code::Failed, error.to_string())
+}

@@ -1,0 +1,69 @@
+//! `daas serve` and `daas doctor`.
+
+use std::path::{Path, PathBuf};
+
+use daas_compose::{Deployment, Settings};
+use daas_core::provisioner::{Finding, FindingState};
+use tokio_util::sync::CancellationToken;
+
+use super::connect::Interrupt;
+use crate::args::ServeArgs;
+use crate::exit::{Code, Failure, Outcome};
+use crate::output::{Output, tell};
+
+const DEFAULT_FILE: &str = "/etc/daas/daas.toml";
+
+/// The settings that the arguments name.
+pub(crate) fn settings(args: &ServeArgs) -> Outcome<Settings> {
+    let default = Path::new(DEFAULT_FILE);
+    let file: Option<PathBuf> =
+        args.config.clone().or_else(|| default.exists().then(|| default.to_owned()));
+    Settings::read(file.as_deref()).map_err(|e| Failure::new(Code::Usage, e.to_string()))
+}
+
+pub(crate) async fn serve(args: &ServeArgs) -> Outcome {
+    let settings = settings(args)?;
+    daas_compose::log_to_stderr(&settings.log);
+    let deployment = Deployment::open(settings).await.map_err(compose)?;
+    for line in deployment.greeting() {
+        tell(&line);
+    }
+    let stop = CancellationToken::new();
+    let mut interrupt = Interrupt::listen()?;
+    let signal = stop.clone();
+    tokio::spawn(async move {
+        interrupt.pressed().await;
+        signal.cancel();
+    });
+    deployment.run(stop).await.map_err(compose)
+}
+
+pub(crate) async fn doctor(output: Output, args: &ServeArgs) -> Outcome {
+    let settings = settings(args)?;
+    let findings = daas_compose::examine(settings).await;
+    let rows = findings.iter().map(|f| {
+        let state = match f.state {
+            FindingState::Good => "good",
+            FindingState::Warning => "look at it",
+            FindingState::Bad => "BAD",
+        };
+        vec![state.to_owned(), f.what.clone(), f.detail.clone()]
+    });
+    output.rows(&findings, &["state", "what", "detail"], rows)?;
+    let bad = |f: &&Finding| f.state == FindingState::Bad;
+    match findings.iter().filter(bad).count() {
+        0 => Ok(()),
+        count => Err(Failure::new(Code::Failed, format!("{count} things will not work"))),
+    }
+}
+
+pub(crate) fn compose(error: daas_compose::ComposeError) -> Failure {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        message.push_str(": ");
+        message.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    Failure::new(Code::Failed, message)
+}

@@ -1,0 +1,145 @@
+//! `daas session` and `daas template`.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+
+use super::password;
+use crate::args::{LifetimeArg, SessionCommand, TemplateCommand};
+use crate::client::Client;
+use crate::exit::{Code, Failure, Outcome};
+use crate::output::{Output, print, tell};
+use crate::wire::{Ask, Session};
+
+/// How long `--wait` waits.
+const WAIT: Duration = Duration::from_secs(30 * 60);
+
+pub(crate) async fn run(client: &Client, output: Output, command: SessionCommand) -> Outcome {
+    match command {
+        SessionCommand::Create {
+            template,
+            label,
+            session_user,
+            session_password_file,
+            lifetime,
+            wait,
+        } => {
+            let ask = Ask {
+                template,
+                label,
+                session_user,
+                session_password: password(session_password_file.as_deref())?,
+                lifetime: lifetime.map(|lifetime| {
+                    match lifetime {
+                        LifetimeArg::Ephemeral => "ephemeral",
+                        LifetimeArg::Personal => "personal",
+                    }
+                    .to_owned()
+                }),
+            };
+            create(client, output, &ask, wait).await
+        }
+        SessionCommand::List { all, phase, template } => {
+            let mut query = vec![("limit", "200".to_owned())];
+            if !all {
+                query.push(("live", "true".to_owned()));
+            }
+            query.extend(phase.map(|phase| ("phase", phase)));
+            query.extend(template.map(|template| ("template", template)));
+            output.sessions(&client.sessions(&query).await?)
+        }
+        SessionCommand::Show { id } => output.session(&client.session(&id).await?),
+        SessionCommand::Watch { id } => watch(client, output, &id).await,
+        SessionCommand::Extend { id, by } => output.session(&client.extend(&id, by).await?),
+        SessionCommand::Stop { id } => output.session(&client.act(&id, "stop").await?),
+        SessionCommand::Start { id } => output.session(&client.act(&id, "start").await?),
+        SessionCommand::Restart { id } => output.session(&client.act(&id, "restart").await?),
+        SessionCommand::Destroy { id, wait } => {
+            let mut session = client.destroy(&id).await?;
+            if wait {
+                session = client.until(&id, WAIT, |_| {}, Session::has_ended).await?;
+            }
+            output.session(&session)
+        }
+    }
+}
+
+pub(crate) async fn templates(
+    client: &Client,
+    output: Output,
+    command: &TemplateCommand,
+) -> Outcome {
+    match command {
+        TemplateCommand::List => output.templates(&client.templates().await?),
+    }
+}
+
+async fn create(client: &Client, output: Output, ask: &Ask, wait: bool) -> Outcome {
+    let mut session = client.ask(ask, &idempotency_key()).await?;
+    if wait {
+        let id = session.id.clone();
+        let mut last = String::new();
+        let seen = |session: &Session| {
+            let line = format!("{}: {}", session.phase, session.doing());
+            if line != last {
+                tell(&line);
+                last = line;
+            }
+        };
+        session = client.until(&id, WAIT, seen, |s| s.is_ready() || s.is_over()).await?;
+        if !session.is_ready() {
+            let why = session.failure().unwrap_or(&session.reason).to_owned();
+            return Err(Failure::new(Code::Failed, format!("{id} did not become ready: {why}")));
+        }
+    }
+    output.session(&session)
+}
+
+/// Prints a session's events as they come, a line each, until it has ended.
+async fn watch(client: &Client, output: Output, id: &str) -> Outcome {
+    let mut stream = client.events(id).await?.bytes_stream();
+    let mut pending = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|e| {
+            Failure::new(Code::Unavailable, format!("the events of {id} broke off: {e}"))
+        })?;
+        pending.extend_from_slice(&chunk);
+        while let Some(end) = pending.windows(2).position(|w| w == b"\n\n") {
+            let event: Vec<u8> = pending.drain(..end + 2).collect();
+            let text = String::from_utf8_lossy(&event);
+            let data: String = text.lines().filter_map(|l| l.strip_prefix("data:")).collect();
+            if data.trim().is_empty() {
+                continue;
+            }
+            print(&line(output, &data))?;
+            let value: serde_json::Value = serde_json::from_str(&data).unwrap_or_default();
+            if value["event"] == "phase" && value["to"] == "ended" {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn line(output: Output, data: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+    if output.json || !value.is_object() {
+        return data.trim().to_owned();
+    }
+    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let at = text("at");
+    match value["event"].as_str() {
+        Some("phase") => format!("{at}  {} -> {}: {}", text("from"), text("to"), text("reason")),
+        Some("goal") => format!("{at}  wished {} by {}: {}", text("goal"), text("by"), text("reason")),
+        Some("failed") => format!("{at}  try {} failed: {}", value["attempt"], text("reason")),
+        Some("note") => format!("{at}  {}", text("text")),
+        Some("requested") => format!("{at}  asked for from template {}", text("template")),
+        Some("warning") => format!("{at}  will end at {}", value["at"]),
+        _ => value["what"].as_str().map_or_else(|| data.trim().to_owned(), str::to_owned),
+    }
+}
+
+/// A key that makes the same wish, sent twice, one wish.
+pub(crate) fn idempotency_key() -> String {
+    daas_core::secret::random_token().expose().clone()
+}

@@ -1,0 +1,107 @@
+//! Profiles: what a guest should be like, step by step.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// An ordered list of steps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The steps, in the order they are done.
+    pub steps: Vec<Step>,
+    /// Whether the activity reporter is set up too. Default: yes.
+    #[serde(default = "yes")]
+    pub reporter: bool,
+}
+
+/// One step. Texts may hold `{session}`, `{user}`, `{password_hash}`, `{keyboard}` and `{locale}`;
+/// a step that names one which this session has not is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What people read.
+    pub name: String,
+    /// In which stage it is done. Default: prepare.
+    #[serde(default)]
+    pub when: When,
+    /// How long it may take; absent: as `ssh.step_deadline` says.
+    #[serde(default, with = "humantime_serde")]
+    pub deadline: Option<Duration>,
+    /// What is done.
+    #[serde(flatten)]
+    pub action: Action,
+}
+
+/// The stage of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// While the desktop is nobody's.
+    #[default]
+    Prepare,
+    /// When it becomes its user's.
+    Assign,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "do")]
+pub enum Action {
+    /// Debian packages are installed, without recommended ones.
+    Packages {
+        /// Their names.
+        packages: Vec<String>,
+    },
+    /// A file has this content.
+    File {
+        /// Its absolute path.
+        path: String,
+        /// Its content.
+        content: String,
+        /// Its mode, in octal. Default `644`.
+        #[serde(default = "default_mode")]
+        mode: String,
+        /// Its owner and group, `root:root` by default.
+        #[serde(default = "default_owner")]
+        owner: String,
+    },
+    /// A local user exists.
+    User {
+        /// Their name.
+        user: String,
+        /// Groups they are in.
+        #[serde(default)]
+        groups: Vec<String>,
+        /// Their password as a crypt(3) string.
+        #[serde(default)]
+        password_hash: Option<String>,
+    },
+    /// A shell script has run.
+    Command {
+        /// The script, run by `sh -e` as the administrator.
+        run: String,
+        /// A script that tells by exit 0 that it is done already.
+        check: String,
+    },
+    /// A systemd unit is enabled and runs.
+    Service {
+        /// Its name.
+        unit: String,
+        /// Files whose change restarts it: those of earlier steps, by their path.
+        #[serde(default)]
+        restart_on: Vec<String>,
+    },
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_mode() -> String {
+    "644".to_owned()
+}
+
+fn default_owner() -> String {
+    "root:root".to_owned()
+}
