@@ -15,7 +15,7 @@ use russh::keys::PrivateKey;
 
 use crate::builtin;
 use crate::config::SshConfig;
-use crate::connection::{Connection, Destination, Output};
+use crate::connection::{Connection, Destination, Follow, Output};
 use crate::error::SshError;
 use crate::keys;
 use crate::profile::{Action, Profile, Step, When};
@@ -102,12 +102,10 @@ impl SshConfigurator {
     ) -> Result<u32, SshError> {
         let shell = if user == ROOT { "sh -s" } else { "sudo -n sh -s" };
         let text = script(steps);
-        let follower =
-            std::cell::RefCell::new(Follower::new(steps, progress, self.config.step_deadline));
-        let hear = |output| follower.borrow_mut().hear(output);
-        let slow = || follower.borrow().slow();
-        connection.run(shell, &text, hear, self.config.step_deadline, slow).await?;
-        follower.into_inner().end()
+        let deadline = self.config.step_deadline;
+        let mut follower = Follower::new(steps, progress, deadline);
+        connection.run(shell, &text, &mut follower, deadline).await?;
+        follower.end()
     }
 }
 
@@ -261,31 +259,6 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Takes a piece of output; answers how long the next may take when a step begins.
-    fn hear(&mut self, output: Output) -> Result<Option<Duration>, SshError> {
-        match output {
-            Output::Err(bytes) => {
-                self.err.extend_from_slice(&bytes);
-                let excess = self.err.len().saturating_sub(4 * STDERR_BYTES_MAX);
-                self.err.drain(..excess);
-                Ok(None)
-            }
-            Output::Exit(_) => Ok(None),
-            Output::Out(bytes) => {
-                self.out.extend_from_slice(&bytes);
-                let mut patience = None;
-                while let Some(end) = self.out.iter().position(|b| *b == b'\n') {
-                    let line: Vec<u8> = self.out.drain(..=end).collect();
-                    patience = self.mark(String::from_utf8_lossy(&line).trim()).or(patience);
-                }
-                if self.out.len() > STDERR_BYTES_MAX {
-                    return Err(SshError::NotRun { stderr: "it answers without end".to_owned() });
-                }
-                Ok(patience)
-            }
-        }
-    }
-
     fn mark(&mut self, line: &str) -> Option<Duration> {
         let mut words = line.strip_prefix(MARK)?.split_whitespace();
         let word = words.next()?;
@@ -312,11 +285,6 @@ impl<'a> Follower<'a> {
         self.steps.get(self.at).map_or_else(|| "?".to_owned(), |step| step.name.clone())
     }
 
-    fn slow(&self) -> SshError {
-        let deadline = self.steps.get(self.at).and_then(|step| step.deadline);
-        SshError::Slow { step: self.step(), within: deadline.unwrap_or(self.deadline) }
-    }
-
     /// What the step at hand complained of.
     fn stderr(&self) -> String {
         let text = String::from_utf8_lossy(&self.err);
@@ -333,5 +301,36 @@ impl<'a> Follower<'a> {
             None if self.ended => Ok(self.changed),
             None => Err(SshError::NotRun { stderr: self.stderr() }),
         }
+    }
+}
+
+impl Follow for Follower<'_> {
+    fn hear(&mut self, output: Output) -> Result<Option<Duration>, SshError> {
+        match output {
+            Output::Err(bytes) => {
+                self.err.extend_from_slice(&bytes);
+                let excess = self.err.len().saturating_sub(4 * STDERR_BYTES_MAX);
+                self.err.drain(..excess);
+                Ok(None)
+            }
+            Output::Exit(_) => Ok(None),
+            Output::Out(bytes) => {
+                self.out.extend_from_slice(&bytes);
+                let mut patience = None;
+                while let Some(end) = self.out.iter().position(|b| *b == b'\n') {
+                    let line: Vec<u8> = self.out.drain(..=end).collect();
+                    patience = self.mark(String::from_utf8_lossy(&line).trim()).or(patience);
+                }
+                if self.out.len() > STDERR_BYTES_MAX {
+                    return Err(SshError::NotRun { stderr: "it answers without end".to_owned() });
+                }
+                Ok(patience)
+            }
+        }
+    }
+
+    fn slow(&self) -> SshError {
+        let deadline = self.steps.get(self.at).and_then(|step| step.deadline);
+        SshError::Slow { step: self.step(), within: deadline.unwrap_or(self.deadline) }
     }
 }
