@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use daas_sim::guest::drawn::{DrawnConfig, DrawnGuest, LogKind};
 use daas_sim::guest::{Guest, GuestMaker};
+use drawn_support::reports::{collect, install, next};
 use drawn_support::{PATIENCE, booted, until};
 use ironrdp_connector::{
     BitmapConfig, ClientConnector, Config, ConnectionOutcome, ConnectorResult, Credentials,
@@ -29,7 +30,7 @@ use ironrdp_pdu::{gcc, rdp};
 use ironrdp_tokio::{Framed, FramedWrite, NetworkClient, TokioFramed};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -204,6 +205,28 @@ async fn keys_and_clicks_arrive_and_presence_is_known() {
     until("the disconnect is seen", || !guest.activity_now()[0].connected).await;
     let sessions = guest.run("root", "loginctl list-sessions --no-legend | wc -l", "").await;
     assert_eq!(sessions.unwrap().stdout, "1\n", "the session outlives its connection");
+    maker.close().await;
+}
+
+#[tokio::test]
+async fn the_reporter_tells_at_once_who_comes_works_and_goes() {
+    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (server, mut reports) = collect(listener, None);
+    install(&guest, &url, "3600", "").await;
+    assert_eq!(next(&mut reports).await.1["sessions"], serde_json::json!([]));
+    let mut client = Client::connect(&guest, "s3cret pass", 32).await.unwrap();
+    let connected = serde_json::json!([{
+        "user": "alice", "display": ":10", "state": "connected", "idle_seconds": 0,
+    }]);
+    assert_eq!(next(&mut reports).await.1["sessions"], connected);
+    client.send(FastPathInputEvent::KeyboardEvent(KeyboardFlags::empty(), 0x23)).await;
+    // Input alone is told at most once a second, so that the key may be a second old by then.
+    assert_eq!(next(&mut reports).await.1["sessions"][0]["state"], "connected", "after a key");
+    drop(client);
+    assert_eq!(next(&mut reports).await.1["sessions"][0]["state"], "disconnected");
+    server.abort();
     maker.close().await;
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod reports;
+
 use std::sync::Arc;
 use std::time::Duration;
 
