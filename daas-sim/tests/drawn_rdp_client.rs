@@ -219,6 +219,7 @@ async fn the_reporter_tells_at_once_who_comes_works_and_goes() {
     let mut client = Client::connect(&guest, "s3cret pass", 32).await.unwrap();
     let connected = serde_json::json!([{
         "user": "alice", "display": ":10", "state": "connected", "idle_seconds": 0,
+        "state_seconds": 0,
     }]);
     assert_eq!(next(&mut reports).await.1["sessions"], connected);
     client.send(FastPathInputEvent::KeyboardEvent(KeyboardFlags::empty(), 0x23)).await;

@@ -170,6 +170,15 @@ async fn accounts_packages_and_units() {
             0,
         ),
         ("useradd bob", "", "", 9),
+        ("umask 077; echo x > /srv/private; stat -c %a /srv/private; umask", "", "600\n0077\n", 0),
+        (
+            "mkdir -p /etc/skel/.config; echo start > /etc/skel/.xsession; useradd -m eve; stat -c '%U %a' /home/eve/.xsession /home/eve/.config",
+            "",
+            "eve 644\neve 755\n",
+            0,
+        ),
+        ("cloud-init status --wait", "", "status: done\n", 0),
+        ("command -v thunar; thunar", "", "/usr/bin/thunar\n", 126),
         (
             "stat -c '%U %a' /home/bob; getent passwd bob | cut -d: -f7",
             "",

@@ -120,6 +120,7 @@ async fn post(
                 "display": session.display,
                 "state": if session.connected { "connected" } else { "disconnected" },
                 "idle_seconds": session.idle.as_secs(),
+                "state_seconds": session.in_state.as_secs(),
             })
         })
         .collect();

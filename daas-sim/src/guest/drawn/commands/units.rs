@@ -6,7 +6,8 @@ use super::{After, Call};
 
 pub(super) fn systemctl(call: &mut Call<'_>) -> i32 {
     let options = call.options("pn");
-    let known = ["now", "quiet", "no-block", "no-pager", "system", "property", "value", "force"];
+    let known =
+        ["now", "wait", "quiet", "no-block", "no-pager", "system", "property", "value", "force"];
     if let Some(other) = options.other_than("qpfn", &known) {
         return call.unknown(&other);
     }
