@@ -208,6 +208,18 @@ async fn accounts_packages_and_units() {
         ("systemctl stop xrdp && systemctl is-active xrdp", "", "inactive\n", 3),
         ("systemctl start none", "", "", 5),
         (
+            "systemctl disable xrdp; systemctl is-enabled xrdp; systemctl enable xrdp ssh; systemctl is-enabled xrdp",
+            "",
+            "disabled\nenabled\n",
+            0,
+        ),
+        (
+            "printf '[Service]\\nExecStart=/x\\n' > /etc/systemd/system/y.service; systemctl enable y; systemctl is-enabled y",
+            "",
+            "disabled\n",
+            1,
+        ),
+        (
             "cat > /etc/systemd/system/mine.service && systemctl daemon-reload && systemctl enable --now mine && systemctl is-enabled mine",
             unit,
             "enabled\n",
