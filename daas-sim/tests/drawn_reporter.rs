@@ -10,7 +10,7 @@ use std::time::Duration;
 use daas_sim::guest::GuestMaker;
 use daas_sim::guest::drawn::{DrawnConfig, DrawnGuest, UnitHook};
 use drawn_support::reports::{UNIT, collect, install, next};
-use drawn_support::{PATIENCE, booted, until};
+use drawn_support::{PATIENCE, booted, own_network, until};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_millis(600);
 
 #[tokio::test]
 async fn it_reports_at_once_every_period_and_again_after_the_server_was_away() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (server, mut reports) = collect(listener, None);
@@ -53,7 +53,7 @@ async fn it_reports_at_once_every_period_and_again_after_the_server_was_away() {
 
 #[tokio::test]
 async fn an_enabled_reporter_starts_with_the_guest_and_a_bad_one_fails() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (server, mut reports) = collect(listener, None);
@@ -76,7 +76,7 @@ async fn an_enabled_reporter_starts_with_the_guest_and_a_bad_one_fails() {
 
 #[tokio::test]
 async fn over_https_it_trusts_the_given_authority_only() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let made = |name: &str| rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let (own, other) = (made("127.0.0.1"), made("127.0.0.1"));
     let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
@@ -122,7 +122,7 @@ impl UnitHook for Remember {
 #[tokio::test]
 async fn a_hook_hears_of_units() {
     let hook = Arc::new(Remember::default());
-    let config = DrawnConfig { unit_hook: Some(hook.clone()), ..DrawnConfig::default() };
+    let config = DrawnConfig { unit_hook: Some(hook.clone()), ..own_network() };
     let (maker, guest) = booted(config, &[]).await;
     let script = "cat > /etc/systemd/system/x.service; systemctl start x; systemctl restart x";
     assert_eq!(guest.run("root", script, UNIT).await.unwrap().status, 0);

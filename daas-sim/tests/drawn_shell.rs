@@ -5,8 +5,8 @@
 mod drawn_support;
 
 use daas_sim::guest::GuestMaker;
-use daas_sim::guest::drawn::{DrawnConfig, DrawnGuest, LogKind, Who};
-use drawn_support::booted;
+use daas_sim::guest::drawn::{DrawnGuest, LogKind, Who};
+use drawn_support::{booted, own_network};
 
 /// Runs a script as root and compares its output and status.
 async fn check(guest: &DrawnGuest, script: &str, stdin: &str, stdout: &str, status: i32) {
@@ -16,7 +16,7 @@ async fn check(guest: &DrawnGuest, script: &str, stdin: &str, stdout: &str, stat
 
 #[tokio::test]
 async fn the_language() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let table = [
         ("echo a  b 'c  d' \"e  f\" g\\ h", "", "a b c  d e  f g h\n", 0),
         ("echo one; echo two\necho three", "", "one\ntwo\nthree\n", 0),
@@ -78,7 +78,7 @@ async fn the_language() {
 
 #[tokio::test]
 async fn what_it_does_not_know_it_says() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let table = [
         ("no-such-program x", 127, "sh: 1: no-such-program: not found"),
         ("/usr/bin/nothing", 127, "not found"),
@@ -108,7 +108,7 @@ async fn what_it_does_not_know_it_says() {
 
 #[tokio::test]
 async fn files() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let table = [
         ("mkdir -p /srv/a/b && echo hi > /srv/a/b/f && cat /srv/a/b/f", "", "hi\n", 0),
         ("echo more >> /srv/a/b/f; wc -l < /srv/a/b/f", "", "2\n", 0),
@@ -160,7 +160,7 @@ async fn files() {
 
 #[tokio::test]
 async fn accounts_packages_and_units() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let unit = "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
     let table = [
         (
