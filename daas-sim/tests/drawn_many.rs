@@ -5,13 +5,13 @@
 mod drawn_support;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daas_sim::guest::drawn::{DrawnConfig, DrawnGuests};
 use daas_sim::guest::{Guest, GuestError, GuestMaker, GuestSpec, GuestState, Seed};
-use drawn_support::{PATIENCE, booted, reached, seed};
+use drawn_support::{PATIENCE, booted, own_network, reached, seed};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -21,7 +21,7 @@ fn spec(vmid: u32, image: &str) -> GuestSpec {
 
 #[tokio::test]
 async fn a_hundred_guests_live_side_by_side_and_leave_nothing() {
-    let maker = Arc::new(DrawnGuests::new(DrawnConfig::default()));
+    let maker = Arc::new(DrawnGuests::new(own_network()));
     let mut guests = Vec::new();
     for vmid in 100..200 {
         let guest = maker.make_drawn(&spec(vmid, "debian-xfce")).unwrap();
@@ -48,11 +48,7 @@ async fn a_hundred_guests_live_side_by_side_and_leave_nothing() {
 
 #[tokio::test]
 async fn an_address_is_free_again_after_erase_and_held_before() {
-    let small = DrawnConfig {
-        network: Ipv4Addr::new(127, 78, (std::process::id() % 250) as u8, 8),
-        prefix: 30,
-        ..DrawnConfig::default()
-    };
+    let small = DrawnConfig { prefix: 30, ..own_network() };
     let (one, two) = (DrawnGuests::new(small.clone()), DrawnGuests::new(small));
     let first = one.make_drawn(&spec(1, "debian-base")).unwrap();
     let second = two.make_drawn(&spec(1, "debian-base")).unwrap();
@@ -70,7 +66,7 @@ async fn an_address_is_free_again_after_erase_and_held_before() {
 
 #[tokio::test]
 async fn the_base_image_gets_its_desktop_by_installation() {
-    let maker = DrawnGuests::new(DrawnConfig::default());
+    let maker = DrawnGuests::new(own_network());
     let guest = maker.make_drawn(&spec(1, "debian-base")).unwrap();
     // Long enough that the reboot below cannot be missed.
     let boot = Duration::from_millis(50);
@@ -93,7 +89,7 @@ async fn the_base_image_gets_its_desktop_by_installation() {
 
 #[tokio::test]
 async fn boot_agent_and_shutdown_take_the_time_they_are_given() {
-    let config = DrawnConfig { shutdown: Duration::from_millis(150), ..DrawnConfig::default() };
+    let config = DrawnConfig { shutdown: Duration::from_millis(150), ..own_network() };
     let maker = DrawnGuests::new(config);
     let guest = maker.make_drawn(&spec(1, "debian-xfce")).unwrap();
     let mut slow = seed(&[]);
@@ -121,7 +117,7 @@ async fn boot_agent_and_shutdown_take_the_time_they_are_given() {
 
 #[tokio::test]
 async fn the_agent_runs_programs_and_reads_files() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let begun = guest
         .agent(
             "guest-exec",

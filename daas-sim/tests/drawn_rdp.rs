@@ -11,8 +11,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use daas_sim::guest::GuestMaker;
-use daas_sim::guest::drawn::{DrawnConfig, DrawnGuest, LogKind};
-use drawn_support::{PATIENCE, booted, until};
+use daas_sim::guest::drawn::{DrawnGuest, LogKind};
+use drawn_support::{PATIENCE, booted, own_network, until};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -71,7 +71,7 @@ impl Display {
 #[tokio::test]
 #[ignore = "needs xfreerdp, Xvfb, ImageMagick: cargo xtask test --install"]
 async fn freerdp_shows_the_desktop() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let display = Display::start().await;
     let folder = std::env::var_os("DAAS_TEST_SCREENSHOTS").map(std::path::PathBuf::from);
     let scratch = tempfile::tempdir().unwrap();
@@ -98,7 +98,7 @@ async fn freerdp_shows_the_desktop() {
 #[tokio::test]
 #[ignore = "needs xfreerdp, Xvfb, ImageMagick: cargo xtask test --install"]
 async fn freerdp_is_refused_with_a_wrong_password_and_with_nla() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let display = Display::start().await;
     let mut wrong = display.client(&guest, "another", &[]);
     let status = timeout(PATIENCE, wrong.wait()).await.expect("it gives up").unwrap();

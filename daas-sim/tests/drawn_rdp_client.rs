@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use daas_sim::guest::drawn::{DrawnConfig, DrawnGuest, LogKind};
 use daas_sim::guest::{Guest, GuestMaker};
-use drawn_support::{PATIENCE, booted, until};
+use drawn_support::reports::{collect, install, next};
+use drawn_support::{PATIENCE, booted, own_network, until};
 use ironrdp_connector::{
     BitmapConfig, ClientConnector, Config, ConnectionOutcome, ConnectorResult, Credentials,
     DesktopSize, ServerName,
@@ -29,7 +30,7 @@ use ironrdp_pdu::{gcc, rdp};
 use ironrdp_tokio::{Framed, FramedWrite, NetworkClient, TokioFramed};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -142,7 +143,7 @@ fn is_whole(client: &Client) -> bool {
 
 #[tokio::test]
 async fn the_picture_is_the_same_at_every_depth() {
-    let config = DrawnConfig { clock: false, ..DrawnConfig::default() };
+    let config = DrawnConfig { clock: false, ..own_network() };
     let (maker, guest) = booted(config, &[]).await;
     let mut pictures = Vec::new();
     for depth in [32, 24, 16] {
@@ -163,7 +164,7 @@ async fn the_picture_is_the_same_at_every_depth() {
 
 #[tokio::test]
 async fn keys_and_clicks_arrive_and_presence_is_known() {
-    let config = DrawnConfig { clock: false, ..DrawnConfig::default() };
+    let config = DrawnConfig { clock: false, ..own_network() };
     let (maker, guest) = booted(config, &[]).await;
     assert!(guest.activity_now().is_empty());
     let mut client = Client::connect(&guest, "s3cret pass", 32).await.unwrap();
@@ -208,8 +209,33 @@ async fn keys_and_clicks_arrive_and_presence_is_known() {
 }
 
 #[tokio::test]
+async fn the_reporter_tells_at_once_who_comes_works_and_goes() {
+    let (maker, guest) = booted(own_network(), &[]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (server, mut reports) = collect(listener, None);
+    install(&guest, &url, "3600", "").await;
+    assert_eq!(next(&mut reports).await.1["sessions"], serde_json::json!([]));
+    let mut client = Client::connect(&guest, "s3cret pass", 32).await.unwrap();
+    let told = next(&mut reports).await.1;
+    let session = &told["sessions"][0];
+    assert_eq!((&session["user"], &session["display"]), (&"alice".into(), &":10".into()));
+    assert_eq!(session["state"], "connected");
+    for number in ["idle_seconds", "state_seconds"] {
+        assert!(session[number].as_u64().is_some_and(|seconds| seconds < 5), "{told}");
+    }
+    client.send(FastPathInputEvent::KeyboardEvent(KeyboardFlags::empty(), 0x23)).await;
+    // Input alone is told at most once a second, so that the key may be a second old by then.
+    assert_eq!(next(&mut reports).await.1["sessions"][0]["state"], "connected", "after a key");
+    drop(client);
+    assert_eq!(next(&mut reports).await.1["sessions"][0]["state"], "disconnected");
+    server.abort();
+    maker.close().await;
+}
+
+#[tokio::test]
 async fn a_wrong_password_or_user_ends_the_connection() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     assert!(Client::connect(&guest, "S3cret pass", 32).await.is_err());
     guest.run("root", "passwd -l alice", "").await.unwrap();
     assert!(Client::connect(&guest, "s3cret pass", 32).await.is_err(), "a locked account");
@@ -225,7 +251,7 @@ async fn a_wrong_password_or_user_ends_the_connection() {
 
 #[tokio::test]
 async fn the_server_comes_and_goes_with_its_unit_and_with_power() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let address = (guest.address(), guest.ports().rdp);
     let mut client = Client::connect(&guest, "s3cret pass", 24).await.unwrap();
     client.see("the whole picture", is_whole).await;

@@ -5,8 +5,8 @@
 mod drawn_support;
 
 use daas_sim::guest::GuestMaker;
-use daas_sim::guest::drawn::{DrawnConfig, DrawnGuest, LogKind, Who};
-use drawn_support::booted;
+use daas_sim::guest::drawn::{DrawnGuest, LogKind, Who};
+use drawn_support::{booted, own_network};
 
 /// Runs a script as root and compares its output and status.
 async fn check(guest: &DrawnGuest, script: &str, stdin: &str, stdout: &str, status: i32) {
@@ -16,7 +16,7 @@ async fn check(guest: &DrawnGuest, script: &str, stdin: &str, stdout: &str, stat
 
 #[tokio::test]
 async fn the_language() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let table = [
         ("echo a  b 'c  d' \"e  f\" g\\ h", "", "a b c  d e  f g h\n", 0),
         ("echo one; echo two\necho three", "", "one\ntwo\nthree\n", 0),
@@ -78,7 +78,7 @@ async fn the_language() {
 
 #[tokio::test]
 async fn what_it_does_not_know_it_says() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let table = [
         ("no-such-program x", 127, "sh: 1: no-such-program: not found"),
         ("/usr/bin/nothing", 127, "not found"),
@@ -108,7 +108,7 @@ async fn what_it_does_not_know_it_says() {
 
 #[tokio::test]
 async fn files() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let table = [
         ("mkdir -p /srv/a/b && echo hi > /srv/a/b/f && cat /srv/a/b/f", "", "hi\n", 0),
         ("echo more >> /srv/a/b/f; wc -l < /srv/a/b/f", "", "2\n", 0),
@@ -160,7 +160,7 @@ async fn files() {
 
 #[tokio::test]
 async fn accounts_packages_and_units() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     let unit = "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
     let table = [
         (
@@ -170,6 +170,15 @@ async fn accounts_packages_and_units() {
             0,
         ),
         ("useradd bob", "", "", 9),
+        ("umask 077; echo x > /srv/private; stat -c %a /srv/private; umask", "", "600\n0077\n", 0),
+        (
+            "mkdir -p /etc/skel/.config; echo start > /etc/skel/.xsession; useradd -m eve; stat -c '%U %a' /home/eve/.xsession /home/eve/.config",
+            "",
+            "eve 644\neve 755\n",
+            0,
+        ),
+        ("cloud-init status --wait", "", "status: done\n", 0),
+        ("command -v thunar; thunar", "", "/usr/bin/thunar\n", 126),
         (
             "stat -c '%U %a' /home/bob; getent passwd bob | cut -d: -f7",
             "",
@@ -198,6 +207,18 @@ async fn accounts_packages_and_units() {
         ("systemctl is-active sssd xrdp.service", "", "active\nactive\n", 0),
         ("systemctl stop xrdp && systemctl is-active xrdp", "", "inactive\n", 3),
         ("systemctl start none", "", "", 5),
+        (
+            "systemctl disable xrdp; systemctl is-enabled xrdp; systemctl enable xrdp ssh; systemctl is-enabled xrdp",
+            "",
+            "disabled\nenabled\n",
+            0,
+        ),
+        (
+            "printf '[Service]\\nExecStart=/x\\n' > /etc/systemd/system/y.service; systemctl enable y; systemctl is-enabled y",
+            "",
+            "disabled\n",
+            1,
+        ),
         (
             "cat > /etc/systemd/system/mine.service && systemctl daemon-reload && systemctl enable --now mine && systemctl is-enabled mine",
             unit,

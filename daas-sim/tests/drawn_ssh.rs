@@ -6,9 +6,9 @@ mod drawn_support;
 
 use std::sync::Arc;
 
-use daas_sim::guest::drawn::{DrawnConfig, DrawnGuest, LogKind};
+use daas_sim::guest::drawn::{DrawnGuest, LogKind};
 use daas_sim::guest::{Guest, GuestError, GuestMaker, GuestState};
-use drawn_support::{PATIENCE, booted, reached, seed, until};
+use drawn_support::{PATIENCE, booted, own_network, reached, seed, until};
 use russh::ChannelMsg;
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::ssh_key::private::Ed25519Keypair;
@@ -81,7 +81,7 @@ async fn exec(handle: &Handle<Client>, command: &str, stdin: &[u8]) -> (String, 
 
 #[tokio::test]
 async fn a_key_opens_and_commands_run() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[public(&key(1))]).await;
+    let (maker, guest) = booted(own_network(), &[public(&key(1))]).await;
     let (mut handle, fingerprint) = connect(&guest).await;
     assert!(with_key(&mut handle, "alice", key(1)).await);
     let table: &[(&str, &[u8], &str, &str, u32)] = &[
@@ -112,7 +112,7 @@ async fn a_key_opens_and_commands_run() {
 
 #[tokio::test]
 async fn the_wrong_key_and_password_stay_outside() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[public(&key(1))]).await;
+    let (maker, guest) = booted(own_network(), &[public(&key(1))]).await;
     let (mut handle, _) = connect(&guest).await;
     assert!(!with_key(&mut handle, "alice", key(2)).await, "an unknown key");
     assert!(!with_key(&mut handle, "root", key(1)).await, "root has no key");
@@ -131,7 +131,7 @@ async fn the_wrong_key_and_password_stay_outside() {
 
 #[tokio::test]
 async fn a_terminal_and_sftp_are_refused() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[public(&key(1))]).await;
+    let (maker, guest) = booted(own_network(), &[public(&key(1))]).await;
     let (mut handle, _) = connect(&guest).await;
     assert!(with_key(&mut handle, "alice", key(1)).await);
     let mut shell = handle.channel_open_session().await.unwrap();
@@ -155,7 +155,7 @@ async fn a_terminal_and_sftp_are_refused() {
 
 #[tokio::test]
 async fn power_takes_everything_but_the_disk() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[public(&key(1))]).await;
+    let (maker, guest) = booted(own_network(), &[public(&key(1))]).await;
     let (mut handle, before) = connect(&guest).await;
     assert!(with_key(&mut handle, "alice", key(1)).await);
     assert_eq!(exec(&handle, "echo kept > ~/f; echo lost > /tmp/f", b"").await.2, 0);
@@ -189,7 +189,7 @@ async fn power_takes_everything_but_the_disk() {
 
 #[tokio::test]
 async fn it_can_reboot_and_power_itself_off() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[public(&key(1))]).await;
+    let (maker, guest) = booted(own_network(), &[public(&key(1))]).await;
     let mut state = guest.state();
     state.mark_unchanged();
     let (mut handle, _) = connect(&guest).await;

@@ -11,7 +11,7 @@ use daas_sim::guest::drawn::{DrawnConfig, LogKind};
 use daas_sim::guest::{ByteStream, Guest, GuestMaker};
 use des::Des;
 use des::cipher::{BlockCipherEncrypt, KeyInit};
-use drawn_support::{PATIENCE, booted};
+use drawn_support::{PATIENCE, booted, own_network};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -173,7 +173,7 @@ fn the_test_client_encrypts_as_others_do() {
 
 #[tokio::test]
 async fn the_screen_shows_keys_to_all_who_look() {
-    let config = DrawnConfig { clock: false, ..DrawnConfig::default() };
+    let config = DrawnConfig { clock: false, ..own_network() };
     let (maker, guest) = booted(config, &[]).await;
     let mut one = Client::open(guest.screen().await.unwrap(), None).await.unwrap();
     let mut two = Client::open(guest.screen().await.unwrap(), None).await.unwrap();
@@ -207,7 +207,7 @@ async fn the_screen_shows_keys_to_all_who_look() {
 
 #[tokio::test]
 async fn the_port_asks_for_the_password() {
-    let config = DrawnConfig { vnc_password: Some("Pa55w0rd".into()), ..DrawnConfig::default() };
+    let config = DrawnConfig { vnc_password: Some("Pa55w0rd".into()), ..own_network() };
     let (maker, guest) = booted(config, &[]).await;
     let address = (guest.address(), guest.ports().vnc);
     let wrong = TcpStream::connect(address).await.unwrap();
@@ -230,7 +230,7 @@ async fn the_port_asks_for_the_password() {
 
 #[tokio::test]
 async fn without_a_password_there_is_no_port() {
-    let (maker, guest) = booted(DrawnConfig::default(), &[]).await;
+    let (maker, guest) = booted(own_network(), &[]).await;
     assert!(TcpStream::connect((guest.address(), guest.ports().vnc)).await.is_err());
     maker.close().await;
 }

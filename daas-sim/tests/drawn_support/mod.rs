@@ -2,7 +2,11 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod reports;
+
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use daas_sim::guest::drawn::{DrawnConfig, DrawnGuest, DrawnGuests};
@@ -16,6 +20,19 @@ const HASH: &str = concat!(
     "$6$saltysalt$kbt1/JmnLStRMstaWlls1v638rbfYcLbwxbsbagLGe6nmnP",
     "XCfIw7cm6JgPEtJ7UdOviA4wYFBVb.Ha93KvOR0",
 );
+
+/// Defaults, but with a network that no other test uses: an address given back here is not taken
+/// by somebody else while the test looks whether anything still listens.
+pub(crate) fn own_network() -> DrawnConfig {
+    static TESTS: AtomicU8 = AtomicU8::new(0);
+    let test = TESTS.fetch_add(1, Ordering::Relaxed) % 100;
+    let process = (std::process::id() % 256) as u8;
+    DrawnConfig {
+        network: Ipv4Addr::new(127, 80 + test, process, 0),
+        prefix: 24,
+        ..DrawnConfig::default()
+    }
+}
 
 /// A seed with user "alice", whose password is "s3cret pass", that boots at once.
 pub(crate) fn seed(keys: &[String]) -> Seed {

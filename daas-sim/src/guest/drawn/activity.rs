@@ -23,6 +23,8 @@ pub struct SessionView {
     pub peers: Vec<SocketAddr>,
     /// Since the last key or pointer event (or the login).
     pub idle: Duration,
+    /// Since it was last connected or disconnected.
+    pub in_state: Duration,
 }
 
 /// All sessions since boot; a session outlives its connection.
@@ -36,6 +38,8 @@ struct Session {
     user: String,
     peers: Vec<SocketAddr>,
     last_input: Instant,
+    /// When the first client came or the last one went.
+    changed: Instant,
 }
 
 /// One client's connection to a session; dropping it disconnects.
@@ -57,12 +61,16 @@ impl Activity {
             let known = sessions.iter_mut().find(|session| session.user == user);
             match known {
                 Some(session) => {
+                    if session.peers.is_empty() {
+                        session.changed = Instant::now();
+                    }
                     session.peers.push(peer);
                     session.last_input = Instant::now();
                 }
                 None => {
-                    let last_input = Instant::now();
-                    sessions.push(Session { user: user.into(), peers: vec![peer], last_input });
+                    let (user, now) = (user.into(), Instant::now());
+                    let peers = vec![peer];
+                    sessions.push(Session { user, peers, last_input: now, changed: now });
                 }
             }
         });
@@ -77,6 +85,7 @@ impl Activity {
             connected: !session.peers.is_empty(),
             peers: session.peers.clone(),
             idle: session.last_input.elapsed(),
+            in_state: session.changed.elapsed(),
         };
         self.sessions.borrow().iter().enumerate().map(view).collect()
     }
@@ -112,6 +121,9 @@ impl Drop for Connection {
         self.activity.sessions.send_modify(|sessions| {
             if let Some(session) = sessions.iter_mut().find(|session| session.user == self.user) {
                 session.peers.retain(|peer| *peer != self.peer);
+                if session.peers.is_empty() {
+                    session.changed = Instant::now();
+                }
             }
         });
     }

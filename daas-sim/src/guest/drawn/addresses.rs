@@ -19,7 +19,15 @@ pub(super) struct Addresses {
     first: u32,
     count: u32,
     port: u16,
-    held: Mutex<BTreeSet<u32>>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    numbers: BTreeSet<u32>,
+    /// Where the search begins, counted from the first: a freed address rests for a round, so that
+    /// somebody who still knows it does not meet another guest there.
+    next: u32,
 }
 
 /// One address, held until this is dropped.
@@ -39,18 +47,21 @@ impl Addresses {
         Self { first, count, port: config.ssh_port, held: Mutex::default() }
     }
 
-    /// The lowest free address.
+    /// The next free address.
     pub(super) fn take(self: &Arc<Self>) -> io::Result<HeldAddress> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tries = 0;
-        for number in self.first..self.first + self.count {
-            if held.contains(&number) {
+        for step in 0..self.count {
+            let offset = (held.next + step) % self.count;
+            let number = self.first + offset;
+            if held.numbers.contains(&number) {
                 continue;
             }
             let address = Ipv4Addr::from_bits(number);
             match UdpSocket::bind((address, self.port)) {
                 Ok(socket) => {
-                    held.insert(number);
+                    held.numbers.insert(number);
+                    held.next = offset + 1;
                     return Ok(HeldAddress { address, _socket: socket, pool: self.clone() });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES_MAX => {
@@ -66,6 +77,6 @@ impl Addresses {
 impl Drop for HeldAddress {
     fn drop(&mut self) {
         let mut held = self.pool.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.remove(&self.address.to_bits());
+        held.numbers.remove(&self.address.to_bits());
     }
 }

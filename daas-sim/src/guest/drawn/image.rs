@@ -167,8 +167,10 @@ pub(super) fn install(disk: &mut Disk, package: &str) {
     }
     for (_, unit) in UNITS.iter().filter(|(owner, _)| *owner == package) {
         disk.units.insert((*unit).into(), Unit { enabled: true, active: true, ..Unit::default() });
-        let text =
-            format!("[Unit]\nDescription={unit}\n\n[Service]\nExecStart=/usr/sbin/{package}\n");
+        let text = format!(
+            "[Unit]\nDescription={unit}\n\n[Service]\nExecStart=/usr/sbin/{package}\n\n\
+             [Install]\nWantedBy=multi-user.target\n"
+        );
         disk.put(&format!("/lib/systemd/system/{unit}"), text, 0o644);
     }
     match package {
@@ -271,5 +273,7 @@ const DIRECTORIES: &[&str] = &[
     "/var/tmp",
 ];
 
-const OS_RELEASE: &str = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n\
-NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nVERSION=\"12 (bookworm)\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+const OS_RELEASE: &str = concat!(
+    "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian GNU/Linux\"\n",
+    "VERSION_ID=\"12\"\nVERSION=\"12 (bookworm)\"\nVERSION_CODENAME=bookworm\nID=debian\n",
+);

@@ -66,8 +66,9 @@ impl GuestMaker for DrawnGuests {
     async fn close(&self) {
         let guests: Vec<_> = std::mem::take(&mut *self.lock()).into_values().collect();
         for guest in guests.iter().filter_map(Weak::upgrade) {
-            if let Err(error) = guest.erase().await {
-                tracing::warn!(%error, "a drawn guest was not erased");
+            match guest.erase().await {
+                Ok(()) | Err(GuestError::Erased) => {}
+                Err(error) => tracing::warn!(%error, "a drawn guest was not erased"),
             }
         }
         self.orders.close();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::DrawnGuest;
 use super::activity::SessionView;
@@ -73,19 +73,24 @@ async fn report(guest: &Arc<DrawnGuest>, live: &Arc<Live>) -> String {
         let until = began + pause;
         tokio::select! {
             () = sleep_until(until) => {}
-            () = news(guest, changes, &sessions) => {}
+            () = news(guest, changes, &sessions, began + INPUT_PAUSE) => {}
         }
     }
 }
 
-/// Waits until there is something new to tell since `told`.
-async fn news(guest: &DrawnGuest, first: impl Future<Output = ()>, told: &[SessionView]) {
+/// Waits until there is something new to tell since `told`; mere input is told from `earliest` on.
+async fn news(
+    guest: &DrawnGuest,
+    first: impl Future<Output = ()>,
+    told: &[SessionView],
+    earliest: Instant,
+) {
     first.await;
     let connections = |sessions: &[SessionView]| {
         let each = sessions.iter().map(|s| (s.user.clone(), s.connected));
         each.collect::<Vec<_>>()
     };
-    let pause = sleep(INPUT_PAUSE);
+    let pause = sleep_until(earliest);
     tokio::pin!(pause);
     loop {
         let more = guest.activity().changes();
@@ -115,6 +120,7 @@ async fn post(
                 "display": session.display,
                 "state": if session.connected { "connected" } else { "disconnected" },
                 "idle_seconds": session.idle.as_secs(),
+                "state_seconds": session.in_state.as_secs(),
             })
         })
         .collect();

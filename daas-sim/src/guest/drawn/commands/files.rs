@@ -38,7 +38,7 @@ pub(super) fn mkdir(call: &mut Call<'_>) -> i32 {
     let mode = match options.value('m').map(|text| u32::from_str_radix(text, 8)) {
         Some(Ok(mode)) => mode,
         Some(Err(_)) => return call.fail(1, "invalid mode"),
-        None => 0o755,
+        None => call.new_mode(0o777),
     };
     let parents = options.has('p') || options.has_long("parents");
     each(call, &options.rest, "cannot create directory", |call, path| {
@@ -47,7 +47,7 @@ pub(super) fn mkdir(call: &mut Call<'_>) -> i32 {
             return Ok(());
         }
         if parents {
-            call.disk.make_directories(call.caller.who, path, 0o755)?;
+            call.disk.make_directories(call.caller.who, path, call.new_mode(0o777))?;
             call.disk.chmod(call.caller.who, path, mode)
         } else {
             call.disk.make_directory(call.caller.who, path, mode)
@@ -115,7 +115,7 @@ fn copy_tree(
     let is_directory = node.as_ref().is_some_and(|node| node.kind == Kind::Directory);
     if !is_directory {
         let contents = call.contents(from)?;
-        let mode = node.as_ref().map_or(0o644, |node| node.mode);
+        let mode = call.new_mode(node.as_ref().map_or(0o666, |node| node.mode));
         call.disk.write(who, to, contents, mode)?;
     } else if !recursive {
         return Err(FileError::IsDirectory);
@@ -172,7 +172,10 @@ pub(super) fn touch(call: &mut Call<'_>) -> i32 {
     let rest = call.options("").rest;
     each(call, &rest, "cannot touch", |call, path| match call.disk.stat(path) {
         Ok(_) => Ok(()),
-        Err(_) => call.disk.write(call.caller.who, path, Default::default(), 0o644),
+        Err(_) => {
+            let mode = call.new_mode(0o666);
+            call.disk.write(call.caller.who, path, Default::default(), mode)
+        }
     })
 }
 

@@ -42,6 +42,7 @@ pub(super) struct Caller<'a> {
     pub(super) user: &'a str,
     pub(super) who: &'a Who,
     pub(super) directory: &'a str,
+    pub(super) umask: u32,
     pub(super) environment: BTreeMap<&'a str, &'a str>,
 }
 
@@ -63,7 +64,6 @@ pub(super) struct Call<'a> {
 const PROGRAMS: &[(&str, Command)] = &[
     ("[", test::bracket),
     ("apt-get", packages::apt_get),
-    ("apt-mark", packages::apt_mark),
     ("basename", text::basename),
     ("cat", text::cat),
     ("chmod", access::chmod),
@@ -92,7 +92,7 @@ const PROGRAMS: &[(&str, Command)] = &[
     ("install", access::install),
     ("ip", system::ip),
     ("ln", files::link),
-    ("locale-gen", |_| 0),
+    ("locale-gen", system::locale_gen),
     ("localectl", system::localectl),
     ("loginctl", presence::loginctl),
     ("ls", files::list),
@@ -132,7 +132,10 @@ const PROGRAMS: &[(&str, Command)] = &[
 ];
 
 /// Programs that come with a package.
-const PACKAGED: &[(&str, &str, Command)] = &[("xprintidle", "xprintidle", presence::xprintidle)];
+const PACKAGED: &[(&str, &str, Command)] = &[
+    ("cloud-init", "cloud-init", system::cloud_init),
+    ("xprintidle", "xprintidle", presence::xprintidle),
+];
 
 /// Directories whose programs can be called by their whole path.
 const PROGRAM_DIRECTORIES: &[&str] = &["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"];
@@ -160,7 +163,7 @@ pub(super) fn location(disk: &Disk, path: &str, name: &str) -> Option<String> {
     if BUILT_IN.contains(&name) {
         return Some(name.into());
     }
-    if SHELLS.contains(&name) || find(disk, name).is_some() {
+    if SHELLS.contains(&name) || find(disk, name).is_some() || disk.packages.contains(name) {
         return Some(format!("/usr/bin/{name}"));
     }
     let local = format!("/usr/local/bin/{name}");
@@ -209,6 +212,11 @@ impl<'a> Call<'a> {
         } else {
             format!("{}/{path}", self.caller.directory)
         }
+    }
+
+    /// The mode of a new file, or of a new directory with `0o777`.
+    fn new_mode(&self, all: u32) -> u32 {
+        all & !self.caller.umask
     }
 
     fn is_root(&self) -> bool {

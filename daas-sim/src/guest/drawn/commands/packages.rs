@@ -1,4 +1,4 @@
-//! `apt-get`, `apt-mark`, `dpkg`, `dpkg-query`.
+//! `apt-get`, `dpkg`, `dpkg-query`.
 
 use super::super::image;
 use super::{After, Call};
@@ -72,16 +72,6 @@ fn install(call: &mut Call<'_>, packages: &[&str], yes: bool) -> i32 {
     }
     call.say(format!("0 upgraded, {} newly installed, 0 to remove and 0 not upgraded.", new.len()));
     0
-}
-
-pub(super) fn apt_mark(call: &mut Call<'_>) -> i32 {
-    match call.arguments.first() {
-        Some(&("hold" | "unhold" | "auto" | "manual")) => 0,
-        other => {
-            let what = other.copied().unwrap_or_default().to_owned();
-            call.unknown(&what)
-        }
-    }
 }
 
 /// `dpkg -s package...`, `dpkg -l [package...]`, `dpkg --configure -a` and

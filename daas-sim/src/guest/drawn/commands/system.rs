@@ -195,6 +195,36 @@ pub(super) fn update_locale(call: &mut Call<'_>) -> i32 {
     write_setting(call, "/etc/default/locale", &format!("{}\n", lines.join("\n")))
 }
 
+/// Generates what `/etc/locale.gen` asks for; the archive here is the list of it.
+pub(super) fn locale_gen(call: &mut Call<'_>) -> i32 {
+    if !call.is_root() {
+        return call.fail(1, "Permission denied");
+    }
+    let wanted = call.contents("/etc/locale.gen").unwrap_or_default();
+    let wanted = String::from_utf8_lossy(&wanted).into_owned();
+    let mut archive = call.arguments.join("\n");
+    for line in wanted.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+        archive.push_str(line);
+        archive.push('\n');
+    }
+    call.disk.put("/usr/lib/locale/locale-archive", archive, 0o644);
+    0
+}
+
+/// `cloud-init status [--wait]`: services listen only after it has done its work.
+pub(super) fn cloud_init(call: &mut Call<'_>) -> i32 {
+    let options = call.options("");
+    if let Some(other) = options.other_than("w", &["wait"]) {
+        return call.unknown(&other);
+    }
+    if options.rest != ["status"] {
+        let what = options.rest.join(" ");
+        return call.unknown(&what);
+    }
+    call.say("status: done");
+    0
+}
+
 fn write_setting(call: &mut Call<'_>, path: &str, text: &str) -> i32 {
     match call.disk.write(call.caller.who, path, text.to_owned().into(), 0o644) {
         Ok(()) => 0,

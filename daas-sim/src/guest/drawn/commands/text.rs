@@ -68,7 +68,8 @@ pub(super) fn tee(call: &mut Call<'_>) -> i32 {
         let full = call.path(path);
         let old = if append { call.contents(path).unwrap_or_default() } else { Bytes::new() };
         let all = [old.as_ref(), input.as_ref()].concat();
-        if let Err(error) = call.disk.write(call.caller.who, &full, all.into(), 0o644) {
+        let mode = call.new_mode(0o666);
+        if let Err(error) = call.disk.write(call.caller.who, &full, all.into(), mode) {
             status = call.fail(1, format!("{path}: {error}"));
         }
     }

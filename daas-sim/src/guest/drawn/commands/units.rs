@@ -6,7 +6,8 @@ use super::{After, Call};
 
 pub(super) fn systemctl(call: &mut Call<'_>) -> i32 {
     let options = call.options("pn");
-    let known = ["now", "quiet", "no-block", "no-pager", "system", "property", "value", "force"];
+    let known =
+        ["now", "wait", "quiet", "no-block", "no-pager", "system", "property", "value", "force"];
     if let Some(other) = options.other_than("qpfn", &known) {
         return call.unknown(&other);
     }
@@ -156,10 +157,7 @@ fn change(call: &mut Call<'_>, command: &str, name: &str, now: bool) -> i32 {
     if starting && old.masked {
         return call.fail(1, format!("Failed to start {name}: Unit {name} is masked."));
     }
-    if command == "enable"
-        && !text.contains("[Install]")
-        && !text.starts_with("[Unit]\nDescription=")
-    {
+    if command == "enable" && !text.contains("[Install]") {
         // As systemd does it: such a unit has nothing that would want it.
         return call.fail(0, format!("The unit files have no installation config: {name}"));
     }

@@ -1,6 +1,6 @@
 //! Local accounts and groups of a drawn guest, and the databases rendered from them.
 
-use super::{Disk, FileError, Who};
+use super::{Disk, FileError, Kind, Node, Who};
 
 /// The password field of an account nobody can log in to by password.
 pub(in super::super) const NO_PASSWORD: &str = "!";
@@ -88,8 +88,30 @@ impl Disk {
             self.make_directories(&Who::root(), home, 0o755)?;
             self.chown(&Who::root(), home, Some(uid), Some(gid))?;
             self.chmod(&Who::root(), home, 0o700)?;
+            self.furnish(home, uid, gid)?;
         }
         Ok(self.accounts.entry(name.into()).insert_entry(account).into_mut())
+    }
+
+    /// Copies what a new home starts with.
+    fn furnish(&mut self, home: &str, uid: u32, gid: u32) -> Result<(), FileError> {
+        let root = Who::root();
+        let paths: Vec<_> = self.below("/etc/skel").cloned().collect();
+        for from in paths {
+            let Some(name) = from.strip_prefix("/etc/skel") else { continue };
+            let to = format!("{home}{name}");
+            let Node { kind, mode, .. } = self.lstat(&from)?.clone();
+            match kind {
+                Kind::Directory => self.make_directory(&root, &to, mode)?,
+                Kind::File(contents) => self.write(&root, &to, contents, mode)?,
+                Kind::Link(target) => {
+                    self.link(&root, &target, &to)?;
+                    continue;
+                }
+            }
+            self.chown(&root, &to, Some(uid), Some(gid))?;
+        }
+        Ok(())
     }
 
     /// Makes an account a member of a group; `false` when there is no such group.

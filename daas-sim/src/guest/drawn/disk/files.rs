@@ -293,7 +293,7 @@ impl Disk {
             .filter(|path| path.len() > 1)
     }
 
-    /// The absolute path without `.`, `..` and links; `follow` says whether a link at its end counts.
+    /// The absolute path without `.`, `..` and links; with `follow` also without one at its end.
     pub fn resolve(&self, path: &str, follow: bool) -> Result<String, FileError> {
         let mut rest: Vec<String> = path.split('/').rev().map(String::from).collect();
         let (mut done, mut links) = (String::new(), 0);

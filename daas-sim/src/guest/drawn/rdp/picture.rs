@@ -72,41 +72,56 @@ struct Tile {
     compressed: bool,
 }
 
-/// The updates that bring a viewer's client up to date.
-pub(super) fn updates(viewer: &Viewer, depth: Depth) -> Result<Vec<Vec<u8>>, String> {
-    let (mut updates, mut tiles, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for area in tiles_of(&viewer.unseen()) {
-        let tile = tile(area, &viewer.pixels(area), depth)?;
-        if bytes + tile.bytes.len() > UPDATE_BYTES_MAX && !tiles.is_empty() {
-            updates.push(update(&tiles, depth)?);
-            tiles.clear();
-            bytes = 0;
-        }
-        // Each tile has a header of its own, 26 bytes at most.
-        bytes += tile.bytes.len() + 26;
-        tiles.push(tile);
-    }
-    if !tiles.is_empty() {
-        updates.push(update(&tiles, depth)?);
-    }
-    Ok(updates)
+/// What a client still has to be sent, one update at a time: a whole picture takes long enough to
+/// encode that other connections must have their turn in between.
+pub(super) struct Picture {
+    depth: Depth,
+    /// Corners of tiles, in rows and columns of the grid.
+    due: BTreeSet<(u16, u16)>,
 }
 
-/// The tiles of the grid that the areas touch, from the top down.
-fn tiles_of(areas: &[Area]) -> Vec<Area> {
-    let mut corners = BTreeSet::new();
-    for area in areas {
-        for row in area.y / TILE..=(area.bottom() - 1) / TILE {
-            for column in area.x / TILE..=(area.right() - 1) / TILE {
-                corners.insert((row, column));
+impl Picture {
+    pub(super) fn new(depth: Depth) -> Self {
+        Self { depth, due: BTreeSet::new() }
+    }
+
+    /// Adds areas that have changed.
+    pub(super) fn changed(&mut self, areas: &[Area]) {
+        for area in areas {
+            for row in area.y / TILE..=(area.bottom() - 1) / TILE {
+                for column in area.x / TILE..=(area.right() - 1) / TILE {
+                    self.due.insert((row, column));
+                }
             }
         }
     }
-    let area = |(row, column): (u16, u16)| {
-        let (x, y) = (column * TILE, row * TILE);
-        Area { x, y, width: TILE.min(WIDTH - x), height: TILE.min(HEIGHT - y) }
-    };
-    corners.into_iter().map(area).collect()
+
+    /// Whether the client has everything.
+    pub(super) fn is_sent(&self) -> bool {
+        self.due.is_empty()
+    }
+
+    /// The next update, from the top down; `None` when the client has everything.
+    pub(super) fn update(&mut self, viewer: &Viewer) -> Result<Option<Vec<u8>>, String> {
+        let (mut tiles, mut bytes) = (Vec::new(), 0);
+        while let Some(corner) = self.due.pop_first() {
+            let area = area_of(corner);
+            let tile = tile(area, &viewer.pixels(area), self.depth)?;
+            // Each tile has a header of its own, 26 bytes at most.
+            bytes += tile.bytes.len() + 26;
+            if bytes > UPDATE_BYTES_MAX && !tiles.is_empty() {
+                self.due.insert(corner);
+                break;
+            }
+            tiles.push(tile);
+        }
+        if tiles.is_empty() { Ok(None) } else { update(&tiles, self.depth).map(Some) }
+    }
+}
+
+fn area_of((row, column): (u16, u16)) -> Area {
+    let (x, y) = (column * TILE, row * TILE);
+    Area { x, y, width: TILE.min(WIDTH - x), height: TILE.min(HEIGHT - y) }
 }
 
 fn tile(area: Area, pixels: &[u32], depth: Depth) -> Result<Tile, String> {
@@ -180,17 +195,24 @@ mod tests {
     fn updates_stay_below_what_clients_take_at_every_depth() {
         let desktop = Arc::new(Desktop::new("desktop-1", false));
         for depth in [Depth::Bits15, Depth::Bits16, Depth::Bits24, Depth::Bits32] {
-            let updates = updates(&desktop.look(), depth).expect("a whole picture");
-            assert!(updates.len() > 1);
-            let longest = updates.iter().map(Vec::len).max().expect("one update");
-            assert!(longest < 16_384, "{depth:?}: {longest}");
+            let viewer = desktop.look();
+            let mut picture = Picture::new(depth);
+            picture.changed(&viewer.unseen());
+            let mut lengths = Vec::new();
+            while let Some(update) = picture.update(&viewer).expect("tiles are encoded") {
+                lengths.push(update.len());
+            }
+            assert!(picture.is_sent() && lengths.len() > 1);
+            assert!(lengths.iter().all(|length| *length < 16_384), "{depth:?}: {lengths:?}");
         }
     }
 
     #[test]
     fn areas_become_whole_tiles_once() {
         let area = |x, y, width, height| Area { x, y, width, height };
-        let tiles = tiles_of(&[area(60, 0, 10, 10), area(0, 790, 10, 10), area(65, 1, 2, 2)]);
+        let mut picture = Picture::new(Depth::Bits32);
+        picture.changed(&[area(60, 0, 10, 10), area(0, 790, 10, 10), area(65, 1, 2, 2)]);
+        let tiles: Vec<Area> = picture.due.into_iter().map(area_of).collect();
         assert_eq!(tiles, [area(0, 0, 64, 64), area(64, 0, 64, 64), area(0, 768, 64, 32)]);
     }
 }

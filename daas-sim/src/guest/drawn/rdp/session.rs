@@ -10,13 +10,14 @@ use ironrdp_pdu::mcs::McsMessage;
 use ironrdp_pdu::rdp::headers::{ShareControlHeader, ShareControlPdu, ShareDataPdu};
 use ironrdp_pdu::x224::X224;
 use ironrdp_tokio::{FramedWrite, split_tokio_framed};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::super::activity::Connection;
 use super::super::desktop::{Area, Desktop, Viewer};
 use super::input::Devices;
 use super::opening::Opened;
-use super::picture;
+use super::picture::Picture;
 
 /// How long a client may take to accept one update.
 const WRITE_MAX: Duration = Duration::from_secs(30);
@@ -44,14 +45,17 @@ pub(super) async fn run(
             client.obey(action, &bytes)?;
         }
     }
+    let mut picture = Picture::new(depth);
     let mut tick = tokio::time::interval(TICK);
     loop {
         if !client.hidden {
-            for update in picture::updates(&client.viewer, depth)? {
+            picture.changed(&client.viewer.unseen());
+            if let Some(update) = picture.update(&client.viewer)? {
                 let written = timeout(WRITE_MAX, writer.write_all(&update)).await;
                 written.map_err(|_| "the client takes no more")?.map_err(|e| e.to_string())?;
             }
         }
+        let waiting = client.hidden || picture.is_sent();
         tokio::select! {
             read = reader.read_pdu() => {
                 let (action, bytes) = read.map_err(|error| error.to_string())?;
@@ -59,7 +63,8 @@ pub(super) async fn run(
                     return Ok(());
                 }
             }
-            () = client.viewer.changed() => {}
+            () = client.viewer.changed(), if waiting => {}
+            () = yield_now(), if !waiting => {}
             _ = tick.tick() => desktop.tick(),
         }
     }

@@ -10,6 +10,7 @@ impl Process {
             user: &self.user,
             who: &self.who,
             directory: &self.directory,
+            umask: self.umask,
             environment: self
                 .variables
                 .iter()
@@ -74,7 +75,7 @@ impl Shell {
                 }
                 Ok(0)
             }
-            "umask" => Ok(0),
+            "umask" => self.umask(process, &arguments, streams).await,
             "trap" => self.trap(process, &arguments, streams).await,
             "read" => self.read(process, &arguments, streams).await,
             "eval" => self.eval(process, &arguments.join(" "), streams).await,
@@ -152,6 +153,21 @@ impl Shell {
         if words.get(1).is_some_and(|word| word == "--") || rest.peek().is_some() {
             process.arguments.truncate(1);
             process.arguments.extend(rest.cloned());
+        }
+        Ok(0)
+    }
+
+    async fn umask(&self, process: &mut Process, arguments: &[&str], streams: &Streams) -> Ran {
+        match arguments.first().map(|text| u32::from_str_radix(text, 8)) {
+            Some(Ok(bits)) if bits <= 0o777 => process.umask = bits,
+            Some(_) => {
+                self.complain(process, streams, "1: umask: a drawn guest needs octal digits").await;
+                return Ok(2);
+            }
+            None => {
+                let text = format!("{:04o}\n", process.umask);
+                self.write(process, &streams.output, text.into_bytes()).await;
+            }
         }
         Ok(0)
     }

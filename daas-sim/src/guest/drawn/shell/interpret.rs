@@ -48,6 +48,8 @@ pub(in super::super) struct Process {
     /// Above 0 while a failure is looked at (a condition), so that `set -e` does not count.
     pub(super) lenient: usize,
     pub(super) calls: usize,
+    /// Permission bits that new files do not get.
+    pub(super) umask: u32,
 }
 
 /// The three standard streams.
@@ -94,6 +96,7 @@ impl Process {
             at_exit: None,
             lenient: 0,
             calls: 0,
+            umask: 0o022,
         })
     }
 
@@ -325,6 +328,11 @@ impl Shell {
             }
             if name.contains('/') {
                 return self.file(process, &name, &words, streams).await;
+            }
+            if self.guest.with_disk(|disk| disk.packages.contains(name.as_str())) {
+                let reason = format!("1: {name}: installed, but a drawn guest cannot run it");
+                self.complain(process, streams, &reason).await;
+                return Ok(126);
             }
             self.complain(process, streams, &format!("1: {name}: not found")).await;
             Ok(127)

@@ -479,3 +479,31 @@ impl Parser {
         SyntaxError { line: 1 + read.iter().filter(|c| **c == '\n').count(), reason: reason.into() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever comes in, the parser answers: no panic, no endless loop.
+        #[test]
+        fn any_text_is_parsed_or_refused(
+            pieces in prop::collection::vec(
+                prop::sample::select(vec![
+                    "if ", "then ", "fi", "for x in ", "do ", "done", "case ", "esac", "in ", "{ ",
+                    "}", "(", ")", "$(", "$((", "))", "${", "`", "'", "\"", "\\", "<<", "<<-", "EOF",
+                    "\n", ";", ";;", "&&", "||", "|", "&", "!", ">", "2>&1", "<", "#", "x", "=", "*",
+                    "é", " ", "\t", "[", "]", "%", ":-", "while ", "until ", "f()", "~",
+                ]),
+                0..40,
+            )
+        ) {
+            let text = pieces.concat();
+            if let Err(error) = parse(&text) {
+                prop_assert!(error.line >= 1 && !error.reason.is_empty());
+            }
+        }
+    }
+}

@@ -63,9 +63,10 @@ impl Shell {
         if path == "/dev/null" {
             return Ok(Output::Null);
         }
+        let mode = 0o666 & !process.umask;
         let opened = self.guest.with_disk(|disk| match disk.read(&Who::root(), &path) {
-            Ok(old) if append => disk.write(&process.who, &path, old, 0o644),
-            _ => disk.write(&process.who, &path, Bytes::new(), 0o644),
+            Ok(old) if append => disk.write(&process.who, &path, old, mode),
+            _ => disk.write(&process.who, &path, Bytes::new(), mode),
         });
         match opened {
             Ok(()) => Ok(Output::File(path)),

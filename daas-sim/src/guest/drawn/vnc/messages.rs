@@ -83,3 +83,41 @@ fn length(input: &[u8]) -> io::Result<Option<usize>> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Any bytes are messages, an error, or wait for more; a message takes bytes away.
+        #[test]
+        fn any_bytes_are_taken_or_refused(bytes in prop::collection::vec(0u8..8, 0..80)) {
+            let mut input = BytesMut::from(bytes.as_slice());
+            loop {
+                let before = input.len();
+                match take(&mut input) {
+                    Ok(Some(_)) => prop_assert!(input.len() < before),
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn messages_come_whole_and_in_order() {
+        let mut input = BytesMut::new();
+        let all = [4, 1, 0, 0, 0, 0, 0xff, 0x0d, 5, 1, 0, 2, 0, 3, 6, 0, 0, 0, 0, 0, 0, 1, b'x'];
+        let mut seen = Vec::new();
+        for byte in all {
+            input.extend_from_slice(&[byte]);
+            if let Some(message) = take(&mut input).expect("good messages") {
+                seen.push(format!("{message:?}"));
+            }
+        }
+        let expected =
+            ["Key { down: true, keysym: 65293 }", "Pointer { buttons: 1, x: 2, y: 3 }", "CutText"];
+        assert_eq!(seen, expected);
+    }
+}
