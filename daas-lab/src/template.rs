@@ -43,10 +43,13 @@ const DESK_PACKAGES: &[&str] = &[
     "xfdesktop4",
     "xfce4-settings",
     "xfce4-terminal",
+    "thunar",
     "adwaita-icon-theme",
     "xprintidle",
     "x11-xserver-utils",
     "fonts-dejavu-core",
+    // What the activity reporter speaks with.
+    "curl",
 ];
 
 /// What a template is made from.

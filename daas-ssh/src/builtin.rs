@@ -5,6 +5,12 @@ use crate::profile::{Action, Profile, Step, When};
 /// The profile of a template that names none.
 pub(crate) const DEFAULT: &str = "linux-desktop";
 
+/// The step after which XRDP can read its TLS key.
+const TLS_KEY: &str = "access to the TLS key";
+
+/// The names of the built-in profiles.
+pub(crate) const NAMES: [&str; 2] = [DEFAULT, "linux-base"];
+
 /// The built-in profile of that name.
 pub(crate) fn profile(name: &str) -> Option<Profile> {
     match name {
@@ -36,7 +42,7 @@ pub(crate) fn linux_desktop() -> Profile {
             Action::Packages { packages: packages.map(str::to_owned).to_vec() },
         ),
         prepare(
-            "access to the TLS key",
+            TLS_KEY,
             Action::Command {
                 run: "usermod -aG ssl-cert xrdp".to_owned(),
                 check: "id -nG xrdp | tr ' ' '\\n' | grep -qx ssl-cert".to_owned(),
@@ -55,7 +61,11 @@ pub(crate) fn linux_desktop() -> Profile {
     steps.extend(localisation());
     steps.push(prepare(
         "remote desktop service",
-        Action::Service { unit: "xrdp.service".to_owned(), restart_on: Vec::new() },
+        Action::Service {
+            unit: "xrdp.service".to_owned(),
+            // It joins its groups when it starts.
+            restart_on: vec![TLS_KEY.to_owned()],
+        },
     ));
     steps.extend(accounts());
     Profile { steps, reporter: true }

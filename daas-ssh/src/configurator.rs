@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use daas_core::configurator::{Account, Applied, Configurator, GuestContext, GuestFacts, Stage};
+use daas_core::configurator::{Account, Applied, Configurator, GuestContext, Stage};
 use daas_core::ids::BackendName;
 use daas_core::ledger::Effect;
 use daas_core::progress::Progress;
@@ -15,15 +14,14 @@ use russh::keys::PrivateKey;
 
 use crate::builtin;
 use crate::config::SshConfig;
-use crate::connection::{Connection, Destination, Follow, Output};
+use crate::connection::{Connection, Destination};
 use crate::error::SshError;
+use crate::follower::Follower;
 use crate::keys;
 use crate::profile::{Action, Profile, Step, When};
 use crate::reporter;
-use crate::script::{MARK, script};
+use crate::script::{quote, script};
 
-/// How much of a step's complaints is kept, in bytes.
-const STDERR_BYTES_MAX: usize = 4 * 1024;
 /// The account that needs no sudo.
 const ROOT: &str = "root";
 
@@ -62,7 +60,7 @@ impl SshConfigurator {
         let own = self.config.profiles.get(name).cloned();
         own.or_else(|| builtin::profile(name)).ok_or_else(|| {
             let mut known: Vec<&str> = self.config.profiles.keys().map(String::as_str).collect();
-            known.extend(["linux-desktop", "linux-base"]);
+            known.extend(builtin::NAMES);
             SshError::NoProfile { name: name.to_owned(), known: known.join(", ") }
         })
     }
@@ -75,37 +73,37 @@ impl SshConfigurator {
     ) -> Result<Applied, SshError> {
         let steps = steps(&self.profile(guest)?, guest, stage);
         let address = guest.address.ok_or(SshError::NoAddress)?;
-        let user = guest.template.admin_user.clone();
         let destination = Destination {
             at: SocketAddr::new(address, guest.template.ports.ssh),
-            user: user.clone(),
+            user: guest.template.admin_user.clone(),
             pinned: guest.host_key.clone(),
             connect_deadline: self.config.connect_deadline,
             refusal_grace: self.config.refusal_grace,
         };
         progress.tell("waiting for the guest", None);
         let connection = Connection::open(&destination, Arc::clone(&self.key)).await?;
-        let facts =
-            GuestFacts { host_key: Some(connection.host_key.clone()), ..Default::default() };
-        let changed = self.run(&connection, &steps, &user, progress).await;
+        let ran = self.run(&connection, guest, &steps, secrets(guest, stage), progress).await;
+        let host_key = Some(connection.host_key.clone());
         connection.close().await;
-        Ok(Applied { changed: changed?, warnings: Vec::new(), facts })
+        let mut applied = ran?;
+        applied.facts.host_key = host_key;
+        Ok(applied)
     }
 
-    /// Runs the script; answers how many steps changed something.
+    /// Runs the script; answers what it changed and found.
     async fn run(
         &self,
         connection: &Connection,
+        guest: &GuestContext,
         steps: &[Step],
-        user: &str,
+        secrets: Vec<String>,
         progress: &Progress,
-    ) -> Result<u32, SshError> {
-        let shell = if user == ROOT { "sh -s" } else { "sudo -n sh -s" };
-        let text = script(steps);
+    ) -> Result<Applied, SshError> {
+        let shell = if guest.template.admin_user == ROOT { "sh -s" } else { "sudo -n sh -s" };
         let deadline = self.config.step_deadline;
-        let mut follower = Follower::new(steps, progress, deadline);
-        connection.run(shell, &text, &mut follower, deadline).await?;
-        follower.end()
+        let mut follower = Follower::new(steps, secrets, progress, deadline);
+        let exit = connection.run(shell, &script(steps), &mut follower, deadline).await?;
+        follower.end(exit)
     }
 }
 
@@ -135,6 +133,16 @@ impl Configurator for SshConfigurator {
         let why = format!("{} {} was not caused by this configurator", effect.kind, effect.key);
         Err(Error::new(Kind::Internal, Operation::Retract, &guest.session, why))
     }
+}
+
+/// What no error may hold.
+fn secrets(guest: &GuestContext, stage: &Stage) -> Vec<String> {
+    let token = guest.activity.iter().map(|target| target.token.expose().to_owned());
+    let hash = match stage {
+        Stage::Assign { account: Some(account), .. } => account.password_hash.clone(),
+        _ => None,
+    };
+    token.chain(hash.map(|hash| hash.0)).collect()
 }
 
 /// The steps of this stage, their placeholders filled; those that need what this session has not
@@ -172,16 +180,17 @@ fn steps(profile: &Profile, guest: &GuestContext, stage: &Stage) -> Vec<Step> {
 
 /// The action with its placeholders filled; `None` when one has no value.
 fn filled(action: &Action, values: &HashMap<&str, String>) -> Option<Action> {
-    let fill = |text: &str| {
+    let fill_by = |text: &str, form: fn(&str) -> String| {
         let mut text = text.to_owned();
         for name in ["session", "user", "password_hash", "keyboard", "locale"] {
             let placeholder = format!("{{{name}}}");
             if text.contains(&placeholder) {
-                text = text.replace(&placeholder, values.get(name)?);
+                text = text.replace(&placeholder, &form(values.get(name)?));
             }
         }
         Some(text)
     };
+    let fill = |text: &str| fill_by(text, str::to_owned);
     let fill_all = |texts: &[String]| texts.iter().map(|t| fill(t)).collect::<Option<Vec<_>>>();
     Some(match action {
         Action::Packages { packages } => Action::Packages { packages: fill_all(packages)? },
@@ -199,7 +208,9 @@ fn filled(action: &Action, values: &HashMap<&str, String>) -> Option<Action> {
                 None => None,
             },
         },
-        Action::Command { run, check } => Action::Command { run: fill(run)?, check: fill(check)? },
+        Action::Command { run, check } => {
+            Action::Command { run: fill_by(run, quote)?, check: fill_by(check, quote)? }
+        }
         Action::Service { unit, restart_on } => {
             Action::Service { unit: fill(unit)?, restart_on: fill_all(restart_on)? }
         }
@@ -217,6 +228,15 @@ fn check(name: &str, profile: &Profile) -> Result<(), SshError> {
         };
         match &step.action {
             Action::Packages { packages } if packages.is_empty() => return bad("names no package"),
+            Action::Packages { packages } if !packages.iter().all(|name| is_package(name)) => {
+                return bad("a package's name is not one of Debian's");
+            }
+            Action::Command { run, check } if (run.clone() + check).contains("{password_hash}") => {
+                return bad("a command may not hold {password_hash}; use do = \"user\"");
+            }
+            Action::Service { unit, .. } if unit.is_empty() || unit.contains('/') => {
+                return bad("the unit's name is not one of systemd's");
+            }
             Action::File { path, .. } if !path.starts_with('/') => {
                 return bad("the path is not absolute");
             }
@@ -231,106 +251,9 @@ fn check(name: &str, profile: &Profile) -> Result<(), SshError> {
     Ok(())
 }
 
-/// Follows a running script by its marks.
-struct Follower<'a> {
-    steps: &'a [Step],
-    progress: &'a Progress,
-    deadline: Duration,
-    out: Vec<u8>,
-    err: Vec<u8>,
-    at: usize,
-    changed: u32,
-    failed: Option<u32>,
-    ended: bool,
-}
-
-impl<'a> Follower<'a> {
-    fn new(steps: &'a [Step], progress: &'a Progress, deadline: Duration) -> Self {
-        Self {
-            steps,
-            progress,
-            deadline,
-            out: Vec::new(),
-            err: Vec::new(),
-            at: 0,
-            changed: 0,
-            failed: None,
-            ended: false,
-        }
-    }
-
-    fn mark(&mut self, line: &str) -> Option<Duration> {
-        let mut words = line.strip_prefix(MARK)?.split_whitespace();
-        let word = words.next()?;
-        let number = words.next().and_then(|n| n.parse::<usize>().ok());
-        match (word, number) {
-            ("begin", Some(at)) => {
-                self.at = at;
-                let step = self.steps.get(at)?;
-                let share = at as f32 / self.steps.len().max(1) as f32;
-                self.progress.tell(&step.name, Some(share));
-                return Some(step.deadline.unwrap_or(self.deadline));
-            }
-            ("done", Some(_)) => self.changed += 1,
-            ("fail", Some(_)) => {
-                self.failed = Some(words.next().and_then(|e| e.parse().ok()).unwrap_or(255));
-            }
-            ("end", None) => self.ended = true,
-            _ => {}
-        }
-        None
-    }
-
-    fn step(&self) -> String {
-        self.steps.get(self.at).map_or_else(|| "?".to_owned(), |step| step.name.clone())
-    }
-
-    /// What the step at hand complained of.
-    fn stderr(&self) -> String {
-        let text = String::from_utf8_lossy(&self.err);
-        let own = text.rsplit_once(&format!("{MARK} begin {}", self.at)).map_or(&*text, |(_, t)| t);
-        let own = own.trim();
-        let start = own.len().saturating_sub(STDERR_BYTES_MAX);
-        let start = (start..own.len()).find(|i| own.is_char_boundary(*i)).unwrap_or(own.len());
-        own[start..].to_owned()
-    }
-
-    fn end(self) -> Result<u32, SshError> {
-        match self.failed {
-            Some(exit) => Err(SshError::Step { step: self.step(), exit, stderr: self.stderr() }),
-            None if self.ended => Ok(self.changed),
-            None => Err(SshError::NotRun { stderr: self.stderr() }),
-        }
-    }
-}
-
-impl Follow for Follower<'_> {
-    fn hear(&mut self, output: Output) -> Result<Option<Duration>, SshError> {
-        match output {
-            Output::Err(bytes) => {
-                self.err.extend_from_slice(&bytes);
-                let excess = self.err.len().saturating_sub(4 * STDERR_BYTES_MAX);
-                self.err.drain(..excess);
-                Ok(None)
-            }
-            Output::Exit(_) => Ok(None),
-            Output::Out(bytes) => {
-                self.out.extend_from_slice(&bytes);
-                let mut patience = None;
-                while let Some(end) = self.out.iter().position(|b| *b == b'\n') {
-                    let line: Vec<u8> = self.out.drain(..=end).collect();
-                    patience = self.mark(String::from_utf8_lossy(&line).trim()).or(patience);
-                }
-                if self.out.len() > STDERR_BYTES_MAX {
-                    return Err(SshError::NotRun { stderr: "it answers without end".to_owned() });
-                }
-                Ok(patience)
-            }
-        }
-    }
-
-    fn slow(&self) -> SshError {
-        let deadline = self.steps.get(self.at).and_then(|step| step.deadline);
-        SshError::Slow { step: self.step(), within: deadline.unwrap_or(self.deadline) }
-    }
+/// Debian's policy for names of packages.
+fn is_package(name: &str) -> bool {
+    let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    name.bytes().next().is_some_and(letter)
+        && name.bytes().all(|b| letter(b) || b"+-.".contains(&b))
 }

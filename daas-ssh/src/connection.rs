@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::ChannelMsg;
-use russh::client::{self, AuthResult, Handle};
+use russh::client::{self, AuthResult, Handle, Msg};
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use tokio::time::{Instant, timeout};
+use russh::{Channel, ChannelMsg};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::SshError;
 
@@ -40,14 +40,13 @@ pub(crate) struct Connection {
 pub(crate) enum Output {
     Out(Vec<u8>),
     Err(Vec<u8>),
-    Exit(u32),
 }
 
 /// Hears a running script.
 pub(crate) trait Follow {
-    /// Takes a piece of output; answers how long the next may take, when that changes.
+    /// Takes a piece of output; answers how much time there is from now on, when that changes.
     fn hear(&mut self, output: Output) -> Result<Option<Duration>, SshError>;
-    /// What to say when the next piece does not come in time.
+    /// What to say when that time is over.
     fn slow(&self) -> SshError;
 }
 
@@ -152,36 +151,47 @@ impl Connection {
     }
 
     /// Runs `script` by a shell that reads it from its standard input; `follower` hears its output
-    /// as it comes. The first piece may take `patience`.
+    /// as it comes. Its first mark may take `patience`. Answers the shell's exit status, if it told.
     pub(crate) async fn run(
         &self,
         shell: &str,
         script: &str,
         follower: &mut (impl Follow + Send),
-        mut patience: Duration,
-    ) -> Result<(), SshError> {
-        let broken =
-            |e: russh::Error| SshError::Broken { at: self.at.to_string(), why: e.to_string() };
-        let mut channel = self.handle.channel_open_session().await.map_err(broken)?;
-        channel.exec(true, shell).await.map_err(broken)?;
-        channel.data(script.as_bytes()).await.map_err(broken)?;
-        channel.eof().await.map_err(broken)?;
+        patience: Duration,
+    ) -> Result<Option<u32>, SshError> {
+        let mut until = Instant::now() + patience;
+        let starting = timeout(TRY, self.start(shell, script)).await;
+        let mut channel = starting
+            .map_err(|_| "no answer".to_owned())
+            .and_then(|started| started.map_err(|e| e.to_string()))
+            .map_err(|why| SshError::Broken { at: self.at.to_string(), why })?;
+        let mut exit = None;
         loop {
-            let Ok(message) = timeout(patience, channel.wait()).await else {
+            let Ok(message) = timeout_at(until, channel.wait()).await else {
                 return Err(follower.slow());
             };
             let output = match message {
                 Some(ChannelMsg::Data { data }) => Output::Out(data.to_vec()),
                 Some(ChannelMsg::ExtendedData { data, .. }) => Output::Err(data.to_vec()),
-                Some(ChannelMsg::ExitStatus { exit_status }) => Output::Exit(exit_status),
-                Some(ChannelMsg::ExitSignal { .. }) => Output::Exit(255),
+                Some(ChannelMsg::ExitStatus { exit_status }) => {
+                    exit = Some(exit_status);
+                    continue;
+                }
                 Some(_) => continue,
-                None => return Ok(()),
+                None => return Ok(exit),
             };
-            if let Some(next) = follower.hear(output)? {
-                patience = next;
+            if let Some(patience) = follower.hear(output)? {
+                until = Instant::now() + patience;
             }
         }
+    }
+
+    async fn start(&self, shell: &str, script: &str) -> Result<Channel<Msg>, russh::Error> {
+        let channel = self.handle.channel_open_session().await?;
+        channel.exec(true, shell).await?;
+        channel.data(script.as_bytes()).await?;
+        channel.eof().await?;
+        Ok(channel)
     }
 
     /// Says good-bye.

@@ -46,8 +46,11 @@ pub(crate) enum SshError {
     #[error("step {step} failed (exit {exit}): {stderr}")]
     Step { step: String, exit: u32, stderr: String },
     /// The guest's answers make no sense.
-    #[error("the guest's shell did not run the configuration: {stderr}")]
-    NotRun { stderr: String },
+    #[error(
+        "the guest's shell did not run the configuration to its end ({}): {stderr}",
+        exit.map_or_else(|| "no exit status".to_owned(), |exit| format!("exit {exit}"))
+    )]
+    NotRun { exit: Option<u32>, stderr: String },
 }
 
 impl SshError {

@@ -4,7 +4,7 @@
 //!
 //! A `profile::Profile` is an ordered list of steps, each of which can tell whether it is done
 //! already. [`SshConfigurator`] makes one script of the steps of a stage (`script`), runs it over
-//! one connection (`connection`) and follows it by its marks. The default profile (`builtin`) gives
+//! one connection (`connection`) and follows it by its marks (`follower`). The default profile (`builtin`) gives
 //! XFCE over XRDP and the activity reporter (`reporter`).
 //!
 //! INVARIANT: nothing of a profile or a session reaches a command line: the script is read from
@@ -15,6 +15,7 @@ mod config;
 mod configurator;
 mod connection;
 mod error;
+mod follower;
 mod keys;
 mod profile;
 mod reporter;

@@ -16,9 +16,9 @@ pub struct Profile {
 }
 
 /// One step. Texts may hold `{session}`, `{user}`, `{password_hash}`, `{keyboard}` and `{locale}`;
-/// a step that names one which this session has not is left out.
+/// a step that names one which this session has not is left out. In a command's scripts each stands
+/// for one quoted word.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Step {
     /// What people read.
     pub name: String,
@@ -46,7 +46,7 @@ pub enum When {
 
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "do")]
+#[serde(rename_all = "snake_case", tag = "do", deny_unknown_fields)]
 pub enum Action {
     /// Debian packages are installed, without recommended ones.
     Packages {
@@ -88,7 +88,7 @@ pub enum Action {
     Service {
         /// Its name.
         unit: String,
-        /// Files whose change restarts it: those of earlier steps, by their path.
+        /// Earlier steps whose change restarts it, by their name or by the path of their file.
         #[serde(default)]
         restart_on: Vec<String>,
     },
@@ -104,4 +104,52 @@ fn default_mode() -> String {
 
 fn default_owner() -> String {
     "root:root".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps an error has failed")]
+    use super::*;
+    use crate::SshConfig;
+
+    const GOOD: &str = r#"
+        key_file = "k"
+        [[profiles.lab.steps]]
+        name = "tools"
+        deadline = "90s"
+        do = "packages"
+        packages = ["jq"]
+        [[profiles.lab.steps]]
+        name = "greeting"
+        when = "assign"
+        do = "file"
+        path = "/etc/motd"
+        content = "Welcome {user}"
+    "#;
+
+    #[test]
+    fn a_profile_is_written_in_toml() {
+        let config: SshConfig = toml::from_str(GOOD).unwrap();
+        let profile = &config.profiles["lab"];
+        assert!(profile.reporter);
+        assert_eq!(profile.steps[0].deadline, Some(Duration::from_secs(90)));
+        assert_eq!(profile.steps[1].when, When::Assign);
+        let Action::File { mode, owner, .. } = &profile.steps[1].action else { panic!("a file") };
+        assert_eq!((mode.as_str(), owner.as_str()), ("644", "root:root"));
+    }
+
+    #[test]
+    fn a_misspelt_field_is_refused() {
+        for (right, wrong) in [
+            ("packages = [", "package = ["),
+            ("content =", "contents ="),
+            ("when =", "whne ="),
+            ("do = \"file\"", "do = \"fiel\""),
+            ("key_file", "keyfile"),
+        ] {
+            let text = GOOD.replace(right, wrong);
+            assert_ne!(text, GOOD);
+            assert!(toml::from_str::<SshConfig>(&text).is_err(), "{wrong}");
+        }
+    }
 }

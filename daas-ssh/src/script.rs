@@ -3,62 +3,69 @@
 //! For each step the script asks whether it is done already and only else does it. Marks on standard
 //! output say which step has begun and how it ended; a mark on standard error parts its complaints.
 
-use std::collections::HashSet;
 use std::fmt::Write;
 
-use sha2::{Digest, Sha256};
+use daas_core::secret::sha256_hex;
 
 use crate::profile::{Action, Step};
 
 /// What a mark begins with.
 pub(crate) const MARK: &str = "@daas";
 
+/// What XRDP shows to its clients, as Debian names it.
+const CERTIFICATE: &str = "/etc/xrdp/cert.pem";
+
 /// `text` as one word of a POSIX shell, whatever it holds (but NUL, which no shell can hold).
 pub(crate) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// Where it is noted that a unit has to be restarted. A note outlives an interrupted script: the
+/// next one restarts the unit, though it finds every file as it should be.
+const RESTARTS: &str = "/var/lib/daas/restart";
+
 /// The script for `steps`, whose placeholders are filled already.
 pub(crate) fn script(steps: &[Step]) -> String {
-    let mut text = String::from("export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin\n");
-    // Files that a service is restarted for: their steps note that they changed.
-    let watched: HashSet<&str> = steps
-        .iter()
-        .filter_map(|step| match &step.action {
-            Action::Service { restart_on, .. } => Some(restart_on.iter().map(String::as_str)),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    let writes = |path: &str| {
-        steps
-            .iter()
-            .position(|step| matches!(&step.action, Action::File { path: p, .. } if p == path))
-    };
+    let mut text = String::from("export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin\numask 022\n");
     for (number, step) in steps.iter().enumerate() {
-        let (check, run) = match &step.action {
-            Action::Service { unit, restart_on } => {
-                let changed: Vec<usize> = restart_on.iter().filter_map(|p| writes(p)).collect();
-                service(unit, &changed)
-            }
-            other => check_and_run(other),
-        };
-        let notes = match &step.action {
-            Action::File { path, .. } if watched.contains(path.as_str()) => {
-                format!("; changed_{number}=1")
-            }
-            _ => String::new(),
+        let (check, run) = check_and_run(&step.action);
+        let notes: String =
+            watchers(steps, step).map(|unit| format!(": > {} && ", note_of(unit))).collect();
+        let run = match notes.as_str() {
+            "" => run,
+            notes => format!("mkdir -p {RESTARTS} && {notes}{{ {run}; }}"),
         };
         let _ = write!(
             text,
             "echo '{MARK} begin {number}'; echo '{MARK} begin {number}' >&2\n\
              if ( {check} ) </dev/null >/dev/null 2>&1; then echo '{MARK} same {number}'\n\
-             elif ( {run} ) </dev/null >/dev/null; then echo '{MARK} done {number}'{notes}\n\
+             elif ( {run} ) </dev/null >/dev/null; then echo '{MARK} done {number}'\n\
              else echo '{MARK} fail {number}' $?; exit 1; fi\n"
         );
     }
-    let _ = writeln!(text, "echo '{MARK} end'");
+    let _ = write!(
+        text,
+        "if [ -r {CERTIFICATE} ]; then\n\
+         echo '{MARK} certificate' \"$(head -c 16384 {CERTIFICATE} | tr '\\n' ' ')\"\nfi\n\
+         echo '{MARK} end'\n"
+    );
     text
+}
+
+/// The units that are restarted when `step` changes something.
+fn watchers<'a>(steps: &'a [Step], step: &'a Step) -> impl Iterator<Item = &'a str> {
+    let names = move |watched: &String| match &step.action {
+        Action::File { path, .. } => watched == path || *watched == step.name,
+        _ => *watched == step.name,
+    };
+    steps.iter().filter_map(move |other| match &other.action {
+        Action::Service { unit, restart_on } if restart_on.iter().any(names) => Some(unit.as_str()),
+        _ => None,
+    })
+}
+
+fn note_of(unit: &str) -> String {
+    quote(&format!("{RESTARTS}/{unit}"))
 }
 
 fn check_and_run(action: &Action) -> (String, String) {
@@ -72,17 +79,15 @@ fn check_and_run(action: &Action) -> (String, String) {
             let piped = |script: &str| format!("printf '%s' {} | sh -e", quote(script));
             (piped(check), piped(run))
         }
-        Action::Service { unit, .. } => service(unit, &[]),
+        Action::Service { unit, .. } => service(unit),
     }
 }
 
 fn install(packages: &[String]) -> (String, String) {
-    let installed = |package: &String| {
-        let query = format!("dpkg-query -W -f '${{Status}}' {}", quote(package));
-        format!("[ \"$({query} 2>/dev/null)\" = 'install ok installed' ]")
-    };
-    let check = packages.iter().map(installed).collect::<Vec<_>>().join(" && ");
     let names = packages.iter().map(|p| quote(p)).collect::<Vec<_>>().join(" ");
+    let wanted = "installed ".repeat(packages.len());
+    let query = format!("dpkg-query -W -f '${{db:Status-Status}} ' {names}");
+    let check = format!("[ \"$({query})\" = '{wanted}' ]");
     let apt = "apt-get -y -o DPkg::Lock::Timeout=120";
     let install = format!("{apt} --no-install-recommends install {names}");
     // The lists of an image may be old or missing: read them only when that is why it failed.
@@ -94,16 +99,13 @@ fn install(packages: &[String]) -> (String, String) {
 }
 
 fn file(path: &str, content: &str, mode: &str, owner: &str) -> (String, String) {
-    let mut sum = String::with_capacity(64);
-    for byte in Sha256::digest(content.as_bytes()) {
-        let _ = write!(sum, "{byte:02x}");
-    }
+    let sum = sha256_hex(content);
     let directory = path.rsplit_once('/').map_or("/", |(directory, _)| directory);
     let fresh = format!("{path}.daas-new");
     let (path, fresh) = (quote(path), quote(&fresh));
     let mode = mode.trim_start_matches('0');
     let check = format!(
-        "[ \"$(sha256sum {path} | cut -d ' ' -f 1)\" = {sum} ] && \
+        "[ \"$(sha256sum < {path} | cut -d ' ' -f 1)\" = {sum} ] && \
          [ \"$(stat -c '%a %U:%G' {path})\" = {} ]",
         quote(&format!("{mode} {owner}"))
     );
@@ -121,9 +123,8 @@ fn file(path: &str, content: &str, mode: &str, owner: &str) -> (String, String) 
 fn account(user: &str, groups: &[String], password_hash: Option<&str>) -> (String, String) {
     let name = quote(user);
     let mut checks = vec![format!("id -u {name}")];
-    let mut runs = vec![format!(
-        "{{ id -u {name} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {name}; }}"
-    )];
+    let mut runs =
+        vec![format!("{{ id -u {name} >/dev/null 2>&1 || useradd -m -s /bin/bash {name}; }}")];
     for group in groups {
         let group = quote(group);
         checks.push(format!("id -nG {name} | tr ' ' '\\n' | grep -qxF -e {group}"));
@@ -136,14 +137,16 @@ fn account(user: &str, groups: &[String], password_hash: Option<&str>) -> (Strin
     (checks.join(" && "), runs.join(" && "))
 }
 
-fn service(unit: &str, changed: &[usize]) -> (String, String) {
+fn service(unit: &str) -> (String, String) {
+    let note = note_of(unit);
     let unit = quote(unit);
-    let mut checks: Vec<String> =
-        changed.iter().map(|step| format!("[ -z \"${{changed_{step}:-}}\" ]")).collect();
-    checks.push(format!("systemctl is-enabled {unit} && systemctl is-active {unit}"));
-    let run =
-        format!("systemctl daemon-reload && systemctl enable {unit} && systemctl restart {unit}");
-    (checks.join(" && "), run)
+    let check =
+        format!("[ ! -e {note} ] && systemctl is-enabled {unit} && systemctl is-active {unit}");
+    let run = format!(
+        "systemctl daemon-reload && systemctl enable {unit} && systemctl restart {unit} && \
+         rm -f {note}"
+    );
+    (check, run)
 }
 
 #[cfg(test)]

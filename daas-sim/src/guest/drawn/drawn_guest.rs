@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::activity::{Activity, SessionView};
@@ -43,7 +43,7 @@ pub struct DrawnGuest {
     activity: Arc<Activity>,
     pub(super) processes: Processes,
     /// Units that this process plays itself, by name.
-    natives: Mutex<HashMap<&'static str, CancellationToken>>,
+    natives: Mutex<HashMap<&'static str, Played>>,
     pub(super) logins: Arc<Logins>,
     state: watch::Sender<GuestState>,
     live: Mutex<Option<Arc<Live>>>,
@@ -70,6 +70,15 @@ pub(super) struct Native {
     pub(super) live: Arc<Live>,
     /// Cancelled when the unit is stopped or power goes.
     pub(super) stop: CancellationToken,
+    /// Dropped when nothing of it is left, such as a port it listens on.
+    pub(super) running: DropGuard,
+}
+
+/// How a unit that is played is ended.
+#[derive(Debug)]
+struct Played {
+    stop: CancellationToken,
+    ended: CancellationToken,
 }
 
 /// How a script ended.
@@ -195,18 +204,21 @@ impl DrawnGuest {
     /// Begins to play a unit; one that is played already is ended first. `None` without power.
     pub(super) fn begin_native(&self, unit: &'static str) -> Option<Native> {
         let (guest, live) = self.me().zip(self.live())?;
-        let stop = live.off.child_token();
-        let old = self.lock_natives().insert(unit, stop.clone());
+        let (stop, ended) = (live.off.child_token(), CancellationToken::new());
+        let played = Played { stop: stop.clone(), ended: ended.clone() };
+        let old = self.lock_natives().insert(unit, played);
         if let Some(old) = old {
-            old.cancel();
+            old.stop.cancel();
         }
-        Some(Native { guest, live, stop })
+        Some(Native { guest, live, stop, running: ended.drop_guard() })
     }
 
-    /// Ends a unit that is played, if it is.
-    pub(super) fn end_native(&self, unit: &str) {
-        if let Some(stop) = self.lock_natives().remove(unit) {
+    /// Ends a unit that is played, if it is, and waits until nothing of it is left.
+    pub(super) async fn end_native(&self, unit: &str) {
+        let played = self.lock_natives().remove(unit);
+        if let Some(Played { stop, ended }) = played {
             stop.cancel();
+            ended.cancelled().await;
         }
     }
 
@@ -306,7 +318,7 @@ impl DrawnGuest {
         self.lock_live().as_ref().is_some_and(|now| Arc::ptr_eq(now, live))
     }
 
-    fn lock_natives(&self) -> MutexGuard<'_, HashMap<&'static str, CancellationToken>> {
+    fn lock_natives(&self) -> MutexGuard<'_, HashMap<&'static str, Played>> {
         self.natives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -41,8 +41,10 @@ struct Settings {
 impl DrawnGuest {
     /// Starts reporting; a reporter that runs already is replaced.
     pub(super) fn start_reporter(&self) {
-        let Some(Native { guest, live, stop }) = self.begin_native(UNIT) else { return };
+        let Some(native) = self.begin_native(UNIT) else { return };
+        let Native { guest, live, stop, running } = native;
         live.clone().spawn(async move {
+            let _running = running;
             let reason = tokio::select! {
                 () = stop.cancelled() => return,
                 reason = report(&guest, &live) => reason,

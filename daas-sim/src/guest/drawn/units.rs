@@ -64,7 +64,7 @@ impl DrawnGuest {
     /// What follows from a unit's stop.
     pub(super) async fn unit_stopped(&self, unit: &str) {
         self.with_disk(|disk| disk.note(LogKind::System, "root", format!("stopped {unit}")));
-        self.end_native(unit);
+        self.end_native(unit).await;
         if let (Some(hook), Some(me)) = (&self.config().unit_hook, self.me()) {
             hook.stopped(&me, unit);
         }

@@ -131,11 +131,19 @@ const PROGRAMS: &[(&str, Command)] = &[
     ("whoami", users::whoami),
 ];
 
+/// Those that dash has built in: no process is made for them.
+const IN_SHELLS: &[&str] = &["[", "echo", "false", "printf", "pwd", "test", "true"];
+
 /// Programs that come with a package.
 const PACKAGED: &[(&str, &str, Command)] = &[
     ("cloud-init", "cloud-init", system::cloud_init),
     ("xprintidle", "xprintidle", presence::xprintidle),
 ];
+
+/// Whether a shell runs it without making a process.
+pub(super) fn is_in_shells(name: &str) -> bool {
+    IN_SHELLS.contains(&name)
+}
 
 /// Directories whose programs can be called by their whole path.
 const PROGRAM_DIRECTORIES: &[&str] = &["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"];

@@ -57,7 +57,8 @@ pub struct Unit {
 /// What the log remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogKind {
-    /// A simple command of the shell; the text is its words joined by spaces.
+    /// A program that the shell ran; the text is its words joined by spaces, as a list of processes
+    /// would show them.
     Command,
     /// A script that came in over SSH or through the guest agent.
     Script,

@@ -62,7 +62,7 @@ impl DrawnGuest {
 }
 
 fn serve(native: Native, listener: TcpListener, tls: TlsAcceptor) {
-    let Native { guest, live, stop } = native;
+    let Native { guest, live, stop, running } = native;
     live.clone().spawn(async move {
         let clients = guest.config().viewers_max;
         let accepting = accept(listener, clients, |stream, peer, slot| {
@@ -78,6 +78,8 @@ fn serve(native: Native, listener: TcpListener, tls: TlsAcceptor) {
             () = stop.cancelled() => {}
             () = accepting => {}
         }
+        // The port is free again.
+        drop(running);
     });
 }
 

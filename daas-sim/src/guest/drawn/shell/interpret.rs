@@ -320,8 +320,11 @@ impl Shell {
             if let Some(ran) = self.builtin(process, &words, streams).await {
                 return ran;
             }
-            let text = words.join(" ");
-            self.guest.with_disk(|disk| disk.note(LogKind::Command, &process.user, text));
+            // What a real shell does itself is no process, so that nobody sees its words.
+            if !commands::is_in_shells(&name) {
+                let text = words.join(" ");
+                self.guest.with_disk(|disk| disk.note(LogKind::Command, &process.user, text));
+            }
             let installed = self.guest.with_disk(|disk| commands::find(disk, &name));
             if let Some(command) = installed {
                 return Ok(self.external(process, command, &words, streams).await);
