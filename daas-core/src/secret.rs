@@ -120,8 +120,10 @@ pub fn random_token() -> Secret<String> {
 pub fn crypt_password(password: &Secret<String>) -> Result<String> {
     use sha_crypt::{PasswordHasher, ShaCrypt};
     check_password(password)?;
+    // 16 letters: of a longer salt crypt(3) takes the first 16 and then finds another string.
+    let salt: [u8; 12] = rand::random();
     let hashed: Result<sha_crypt::PasswordHash, _> =
-        ShaCrypt::SHA512.hash_password(password.expose().as_bytes());
+        ShaCrypt::SHA512.hash_password_with_salt(password.expose().as_bytes(), &salt);
     hashed.map(|hash| hash.to_string()).map_err(|e| {
         Error::new(
             crate::error::Kind::Internal,
@@ -240,5 +242,7 @@ mod tests {
         let hash = crypt_password(&Secret::from("correct horse")).expect("hashes");
         assert!(hash.starts_with("$6$"), "{hash}");
         assert!(!hash.contains("horse"));
+        let salt = hash.rsplit('$').nth(1).expect("a salt");
+        assert_eq!(salt.len(), 16, "crypt(3) takes no more of a salt: {hash}");
     }
 }
