@@ -234,6 +234,12 @@ async fn accounts_packages_and_units() {
             0,
         ),
         ("update-locale LANG=fr_FR.UTF-8; cat /etc/default/locale", "", "LANG=fr_FR.UTF-8\n", 0),
+        (
+            "systemctl restart xrdp && systemctl restart xrdp; systemctl is-active xrdp",
+            "",
+            "active\n",
+            0,
+        ),
         ("command -v systemctl; which nothing", "", "/usr/bin/systemctl\n", 1),
         ("sudo -u alice whoami; sudo -u alice sudo id -u", "", "alice\n0\n", 0),
         ("ss -Htn state established '( sport = :3389 )' | wc -l", "", "0\n", 0),

@@ -8,6 +8,9 @@ const PASSWORD_BYTES_MAX: usize = 512;
 /// More rounds than this would hold up the other guests; such a hash fits nothing.
 const ROUNDS_MAX: u32 = 500_000;
 
+/// The longest salt of the SHA kinds.
+const SALT_BYTES_MAX: usize = 16;
+
 /// A SHA-512 crypt string for a new password.
 pub(super) fn hash(password: &str) -> Result<String, String> {
     let salt: [u8; 12] = rand::random();
@@ -24,7 +27,9 @@ pub(super) fn fits(password: &str, crypt: &str) -> bool {
     let sha = crypt.starts_with("$5$") || crypt.starts_with("$6$");
     let rounds = crypt.split('$').nth(2).and_then(|part| part.strip_prefix("rounds="));
     let cheap = rounds.is_none_or(|rounds| rounds.parse().is_ok_and(|r: u32| r <= ROUNDS_MAX));
-    if !sha || !cheap || password.len() > PASSWORD_BYTES_MAX {
+    // Of a longer salt crypt(3) takes so much only; what it finds then is another string.
+    let salt = crypt.rsplit('$').nth(1).unwrap_or_default();
+    if !sha || !cheap || salt.len() > SALT_BYTES_MAX || password.len() > PASSWORD_BYTES_MAX {
         return false;
     }
     ShaCrypt::default().verify_password(password.as_bytes(), crypt).is_ok()
@@ -48,6 +53,10 @@ mod tests {
             assert!(fits("secret", hash), "{hash}");
             assert!(!fits("Secret", hash), "{hash}");
         }
+        let long = ShaCrypt::default()
+            .hash_password_with_salt(b"secret", &[7; 16])
+            .expect("a password is hashed");
+        assert!(!fits("secret", long.as_str()), "{}", long.as_str());
         for other in ["!", "*", "", "$y$j9T$abc$def", "$5$saltsalt$", &format!("!{fresh}")] {
             assert!(!fits("secret", other), "{other}");
         }
