@@ -72,6 +72,11 @@ impl SshConfigurator {
         progress: &Progress,
     ) -> Result<Applied, SshError> {
         let steps = steps(&self.profile(guest)?, guest, stage);
+        if let Stage::Assign { account: Some(Account { user, .. }), .. } = stage
+            && *user == guest.template.admin_user
+        {
+            return Err(SshError::Administrator { user: user.clone() });
+        }
         let address = guest.address.ok_or(SshError::NoAddress)?;
         let destination = Destination {
             at: SocketAddr::new(address, guest.template.ports.ssh),

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use daas_core::{Error, Kind, Operation};
 
+use crate::script::HOPELESS;
+
 /// A failure in configuring a guest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SshError {
@@ -18,6 +20,9 @@ pub(crate) enum SshError {
     /// A step of a profile cannot be meant.
     #[error("profile {profile}, step {step}: {why}")]
     BadStep { profile: String, step: String, why: String },
+    /// The desktop's user would be its administrator.
+    #[error("{user} is the administrator's account in the guest; choose another session_user")]
+    Administrator { user: String },
     /// The guest has no address.
     #[error("the guest has no address to connect to")]
     NoAddress,
@@ -56,7 +61,10 @@ pub(crate) enum SshError {
 impl SshError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Key { .. } | Self::NoProfile { .. } | Self::BadStep { .. } => Kind::Invalid,
+            Self::Key { .. }
+            | Self::NoProfile { .. }
+            | Self::BadStep { .. }
+            | Self::Administrator { .. } => Kind::Invalid,
             Self::HostKey { .. } | Self::Refused { .. } => Kind::Denied,
             Self::NoAddress
             | Self::NoAnswer { .. }
@@ -67,6 +75,7 @@ impl SshError {
             Self::Step { stderr, .. } if stderr.contains("Unable to locate package") => {
                 Kind::Invalid
             }
+            Self::Step { exit, .. } if *exit == HOPELESS => Kind::Invalid,
             Self::Step { .. } => Kind::Unavailable,
         }
     }

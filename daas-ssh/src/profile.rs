@@ -66,7 +66,7 @@ pub enum Action {
         #[serde(default = "default_owner")]
         owner: String,
     },
-    /// A local user exists.
+    /// A local user exists, who is no account of the system (whose number is below 1000).
     User {
         /// Their name.
         user: String,
@@ -79,7 +79,7 @@ pub enum Action {
     },
     /// A shell script has run.
     Command {
-        /// The script, run by `sh -e` as the administrator.
+        /// The script, run by `sh -e` as root. Exit 65 says that trying again will not help.
         run: String,
         /// A script that tells by exit 0 that it is done already.
         check: String,

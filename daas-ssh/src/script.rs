@@ -12,6 +12,9 @@ use crate::profile::{Action, Step};
 /// What a mark begins with.
 pub(crate) const MARK: &str = "@daas";
 
+/// With this status (`EX_DATAERR` of sysexits) a step says that trying again will not help.
+pub(crate) const HOPELESS: u32 = 65;
+
 /// What XRDP shows to its clients, as Debian names it.
 const CERTIFICATE: &str = "/etc/xrdp/cert.pem";
 
@@ -122,9 +125,16 @@ fn file(path: &str, content: &str, mode: &str, owner: &str) -> (String, String) 
 
 fn account(user: &str, groups: &[String], password_hash: Option<&str>) -> (String, String) {
     let name = quote(user);
-    let mut checks = vec![format!("id -u {name}")];
-    let mut runs =
-        vec![format!("{{ id -u {name} >/dev/null 2>&1 || useradd -m -s /bin/bash {name}; }}")];
+    // An account of the system must not become somebody's: root's least of all.
+    let ordinary = format!("[ \"$(id -u {name})\" -ge 1000 ]");
+    let mut checks = vec![ordinary.clone()];
+    let mut runs = vec![
+        format!("{{ id -u {name} >/dev/null 2>&1 || useradd -m -s /bin/bash {name}; }}"),
+        format!(
+            "{{ {ordinary} || {{ echo {name} is an account of the system >&2; \
+             exit {HOPELESS}; }}; }}"
+        ),
+    ];
     for group in groups {
         let group = quote(group);
         checks.push(format!("id -nG {name} | tr ' ' '\\n' | grep -qxF -e {group}"));

@@ -123,6 +123,21 @@ async fn every_allowed_name_and_password_passes_unharmed() {
 }
 
 #[tokio::test]
+async fn an_account_of_the_system_becomes_nobodys() {
+    let bench = Bench::new("debian-xfce", "admin", &[]).await;
+    let hash = crypt_password(&Secret::new("secret".to_owned())).unwrap();
+    for name in ["root", "xrdp", "admin"] {
+        let before = bench.guest.with_disk(|disk| disk.accounts[name].password.clone());
+        let error = bench.apply(&assign(name, Some(&hash))).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid, "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+        let after = bench.guest.with_disk(|disk| disk.accounts[name].password.clone());
+        assert_eq!(after, before);
+    }
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn texts_of_a_profile_are_data() {
     let nasty = "'; touch /tmp/harm; echo '$(touch /tmp/harm)`touch /tmp/harm`\\\"%s\nEOF\n";
     let file = Action::File {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daas_core::Kind;
 use daas_core::configurator::{
     Account, ActivityTarget, Configurator, GuestContext, PasswordHash, Stage,
 };
@@ -17,11 +18,14 @@ use daas_lab::trials::{self, Needs};
 use daas_lab::{Lab, LabConfig, Leaks, NspawnGuest, NspawnGuests, RdpClient, RdpTarget, Recipe};
 use daas_sim::guest::{Guest, GuestMaker, GuestSpec, GuestState, Seed};
 use daas_ssh::{SshConfig, SshConfigurator};
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
 const TOKEN: &str = "tok-0a1b2c3d4e";
@@ -71,6 +75,14 @@ async fn a_second_apply_changes_nothing(guests: Arc<NspawnGuests>) {
     assert_eq!(desk.ssh.apply(&desk.context, &alice(), &silent).await.unwrap().changed, 2);
     assert_eq!(desk.ssh.apply(&desk.context, &alice(), &silent).await.unwrap().changed, 0);
     assert_eq!(text(&desk.guest, &["cat", "/home/alice/.xsession"]).await, "exec xfce4-session");
+    let hash = crypt_password(&Secret::new(PASSWORD.to_owned())).unwrap();
+    for name in ["_", "_x-y_9", "x-", "a2345678901234567890123456789012"] {
+        let applied = desk.ssh.apply(&desk.context, &account(name, &hash), &silent).await.unwrap();
+        assert_eq!(applied.changed, 2, "{name}");
+        assert!(text(&desk.guest, &["getent", "shadow", name]).await.contains(&hash), "{name}");
+    }
+    let root = desk.ssh.apply(&desk.context, &account("xrdp", &hash), &silent).await;
+    assert_eq!(root.unwrap_err().kind(), Kind::Invalid, "an account of the system");
     let keyboard = text(&desk.guest, &["cat", "/etc/default/keyboard"]).await;
     assert!(keyboard.contains("XKBLAYOUT=\"fr\""), "{keyboard}");
     assert_eq!(text(&desk.guest, &["systemctl", "is-system-running"]).await, "running");
@@ -128,7 +140,8 @@ impl Desk {
         let up = state.wait_for(|state| *state == GuestState::AgentUp);
         assert!(timeout(BOOT_DEADLINE, up).await.is_ok(), "no boot:\n{}", guest.console());
         let listener = TcpListener::bind((daas_lab::GATEWAY, 0)).await.unwrap();
-        let url = format!("http://{}/activity", listener.local_addr().unwrap());
+        let url = format!("https://{}/activity", listener.local_addr().unwrap());
+        let (tls, ca_pem) = own_tls();
         let mut template =
             Template::new("lab".parse().unwrap(), "proxmox".parse().unwrap(), "desk");
         template.keyboard = Some("fr".to_owned());
@@ -141,12 +154,12 @@ impl Desk {
             activity: Some(ActivityTarget {
                 url,
                 token: Secret::new(TOKEN.to_owned()),
-                ca_pem: None,
+                ca_pem: Some(ca_pem),
                 period: Duration::from_secs(3),
             }),
         };
         let lab = Arc::clone(guests.lab());
-        let reports = collect(listener, Arc::clone(&guest));
+        let reports = collect(listener, tls, Arc::clone(&guest));
         Desk { lab, guest, ssh, context, reports, processes: String::new(), _keys: keys }
     }
 
@@ -214,10 +227,15 @@ struct Report {
 }
 
 /// Takes reports until the trial is over.
-fn collect(listener: TcpListener, guest: Arc<NspawnGuest>) -> UnboundedReceiver<Report> {
+fn collect(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    guest: Arc<NspawnGuest>,
+) -> UnboundedReceiver<Report> {
     let (sender, reports) = unbounded_channel();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            let stream = tls.accept(stream).await.unwrap();
             if sender.send(take(stream, &guest).await).is_err() {
                 return;
             }
@@ -226,7 +244,7 @@ fn collect(listener: TcpListener, guest: Arc<NspawnGuest>) -> UnboundedReceiver<
     reports
 }
 
-async fn take(mut stream: TcpStream, guest: &NspawnGuest) -> Report {
+async fn take(mut stream: TlsStream<TcpStream>, guest: &NspawnGuest) -> Report {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -237,6 +255,7 @@ async fn take(mut stream: TcpStream, guest: &NspawnGuest) -> Report {
             let processes = self::text(guest, &["ps", "-eo", "args"]).await;
             let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
             stream.write_all(answer).await.unwrap();
+            stream.shutdown().await.unwrap();
             return Report { head: format!("{head}\r\n"), body, processes };
         }
         let mut more = [0; 4096];
@@ -246,16 +265,32 @@ async fn take(mut stream: TcpStream, guest: &NspawnGuest) -> Report {
     }
 }
 
+/// TLS by a certificate for the lab's gateway, and what to trust for it.
+fn own_tls() -> (TlsAcceptor, String) {
+    // Another trial may have chosen it already; it is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let made = rcgen::generate_simple_self_signed([daas_lab::GATEWAY.to_string()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
+}
+
 fn alice() -> Stage {
     let hash = crypt_password(&Secret::new(PASSWORD.to_owned())).unwrap();
     // The same every time, as the orchestrator keeps it.
     static HASH: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    let hash = HASH.get_or_init(|| hash).clone();
+    account("alice", HASH.get_or_init(|| hash))
+}
+
+fn account(user: &str, hash: &str) -> Stage {
     Stage::Assign {
-        owner: Owner { realm: "lab".to_owned(), name: "alice".to_owned() },
+        owner: Owner { realm: "lab".to_owned(), name: user.to_owned() },
         account: Some(Account {
-            user: "alice".to_owned(),
-            password_hash: Some(PasswordHash(hash)),
+            user: user.to_owned(),
+            password_hash: Some(PasswordHash(hash.to_owned())),
         }),
     }
 }
