@@ -93,10 +93,11 @@ fn install(packages: &[String]) -> (String, String) {
     let check = format!("[ \"$({query})\" = '{wanted}' ]");
     let apt = "apt-get -y -o DPkg::Lock::Timeout=120";
     let install = format!("{apt} --no-install-recommends install {names}");
-    // The lists of an image may be old or missing: read them only when that is why it failed.
+    // The lists of an image may be old or missing: read them only when that is why it failed. What
+    // cannot be fetched has to be an error then, or no package would seem to exist.
     let run = format!(
         "export DEBIAN_FRONTEND=noninteractive; {install} 2>/dev/null || \
-         {{ {apt} update && {install}; }}"
+         {{ {apt} -o APT::Update::Error-Mode=any update && {install}; }}"
     );
     (check, run)
 }
