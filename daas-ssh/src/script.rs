@@ -122,7 +122,7 @@ fn account(user: &str, groups: &[String], password_hash: Option<&str>) -> (Strin
     let name = quote(user);
     let mut checks = vec![format!("id -u {name}")];
     let mut runs = vec![format!(
-        "{{ id -u {name} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {name}; }}"
+        "{{ id -u {name} >/dev/null 2>&1 || useradd -m -s /bin/bash {name}; }}"
     )];
     for group in groups {
         let group = quote(group);
