@@ -130,6 +130,22 @@ async fn a_callers_network_is_seen_through_trusted_proxies_only() {
 }
 
 #[tokio::test]
+async fn a_proxy_of_this_machine_that_is_not_trusted_lends_nobody_its_address() {
+    let world = World::with(Wanted { idle_engine: true, ..Wanted::default() }).await;
+    for (path, host, status) in [
+        ("/api/sessions", "daas.example", 401),
+        ("/metrics", "daas.example", 401),
+        ("/api/sessions", "localhost:5000", 200),
+        ("/metrics", "[::1]:5000", 200),
+    ] {
+        let mut request = request("GET", path);
+        request.headers_mut().insert("host", host.parse().unwrap());
+        assert_eq!(world.send(request).await.status().as_u16(), status, "{path} as {host}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_page_of_another_site_cannot_use_its_readers_network() {
     let world = World::with(Wanted { idle_engine: true, ..Wanted::default() }).await;
     let mut request = with_body(request("POST", "/api/session/create"), r#"{"username":"x"}"#);

@@ -167,7 +167,7 @@ async fn a_create_whose_client_goes_away_leaves_nothing() {
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
     let body = r#"{"username":"alice"}"#;
     let head = format!(
-        "POST {CREATE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        "POST {CREATE} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     );

@@ -9,13 +9,15 @@ use std::collections::BTreeSet;
 use daas_core::session::Phase;
 use daas_http::routes::{Listener, ROUTES};
 use serde_json::Value;
-use world::{Wanted, World};
+use world::{Wanted, World, check_golden};
 
 #[tokio::test]
 async fn every_route_is_described_and_every_reference_leads_somewhere() {
     let world = World::with(Wanted { idle_engine: true, ..Wanted::default() }).await;
-    let api = world.get("/api/v1/openapi.json", "").await.json;
+    let mut api = world.get("/api/v1/openapi.json", "").await.json;
     assert_eq!(api["openapi"], "3.1.0");
+    assert_eq!(api["info"]["version"].take(), env!("CARGO_PKG_VERSION"));
+    check_golden("openapi.json", &format!("{}\n", serde_json::to_string_pretty(&api).unwrap()));
     for route in ROUTES.iter().filter(|r| r.listener != Listener::Guests) {
         let described = &api["paths"][route.path][route.verb.as_str().to_lowercase()];
         assert!(described["summary"].as_str().is_some_and(|s| !s.is_empty()), "{}", route.path);

@@ -110,17 +110,23 @@ async fn clients_that_say_nothing_are_cut_and_make_room_for_others() {
     config.limits.connections = 1;
     config.limits.header_time = Duration::from_millis(100);
     let served = Served::new(&world, config).await;
+    let mut mute = TcpStream::connect(served.addresses.main).await.unwrap();
+    let cut = tokio::time::timeout(PATIENCE, mute.read(&mut [0])).await.expect("it is cut");
+    assert_eq!(cut.unwrap(), 0);
     let mut silent = TcpStream::connect(served.addresses.main).await.unwrap();
     silent.write_all(b"GET /health HTTP/1.1\r\n").await.unwrap();
     let mut other = TcpStream::connect(served.addresses.main).await.unwrap();
-    other.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    other
+        .write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     let read = other.read_to_string(&mut answer);
     tokio::time::timeout(PATIENCE, read).await.expect("room was made").unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     // Half a body holds nothing up either.
     let mut half = TcpStream::connect(served.addresses.main).await.unwrap();
-    let head = "POST /api/session/create HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{";
+    let head = "POST /api/session/create HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{";
     half.write_all(head.as_bytes()).await.unwrap();
     let mut answer = vec![0; 512];
     let read = tokio::time::timeout(PATIENCE, half.read(&mut answer)).await.unwrap().unwrap();
@@ -138,7 +144,7 @@ async fn streams_do_not_hold_up_the_stop() {
     let served = Served::new(&world, config).await;
     let mut reader = TcpStream::connect(served.addresses.main).await.unwrap();
     let head = format!(
-        "GET /api/v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+        "GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\r\n",
         world.keys.alice
     );
     reader.write_all(head.as_bytes()).await.unwrap();
@@ -163,7 +169,7 @@ async fn the_compatible_api_can_have_a_listener_of_its_own() {
     let compat = served.addresses.compat.unwrap();
     for (path, status) in [("/api/sessions", 200), ("/api/v1/sessions", 404)] {
         let mut client = TcpStream::connect(compat).await.unwrap();
-        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         client.write_all(head.as_bytes()).await.unwrap();
         let mut answer = String::new();
         let read = client.read_to_string(&mut answer);

@@ -23,7 +23,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use crate::app::App;
@@ -173,10 +173,15 @@ impl Feed {
     async fn read(&mut self) -> Option<()> {
         self.news.borrow_and_update();
         let store = self.app.engine.store();
-        let events = match store.events(self.after, &self.filter, BATCH).await {
-            Ok(events) => events,
-            Err(error) => {
+        let events = store.events(self.after, &self.filter, BATCH);
+        let events = match timeout(self.app.config.limits.call_time, events).await {
+            Ok(Ok(events)) => events,
+            Ok(Err(error)) => {
                 warn!(error = error.chain(), "an event stream ends: the log cannot be read");
+                return None;
+            }
+            Err(_) => {
+                warn!("an event stream ends: the store does not answer");
                 return None;
             }
         };
