@@ -28,6 +28,9 @@ async fn every_route_answers_whom_its_row_says() {
             let id = world.asked().await;
             world.phase(&id, Phase::Ready).await;
             let status = call(&world, route, caller, &id).await;
+            let described = route.gives.iter().map(|g| g.status).chain(route.refusals());
+            let described: Vec<u16> = described.collect();
+            assert!(described.contains(&status), "{} {caller}: {status} not described", route.path);
             write!(matrix, " {caller}={status}").unwrap();
             world.stop().await;
         }

@@ -54,6 +54,27 @@ async fn a_desktop_is_made_listed_and_destroyed_as_ever() {
 }
 
 #[tokio::test]
+async fn a_class_that_arrives_at_once_gets_a_desktop_each() {
+    let timing = Timing { create: Duration::from_millis(20), boot: Duration::from_millis(20) };
+    let world = World::with(Wanted { timing, ..Wanted::default() }).await;
+    let pupils = (0..100).map(|n| {
+        let wish = with_body(request("POST", CREATE), format!(r#"{{"username":"pupil{n}"}}"#));
+        let router = world.face.main.clone();
+        async move { Answer::of(world::send(router, wish).await).await }
+    });
+    let answers = futures::future::join_all(pupils).await;
+    let mut addresses = std::collections::BTreeSet::new();
+    for answer in &answers {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        addresses.insert(answer.json["vm_ip"].to_string());
+    }
+    assert_eq!(addresses.len(), 100);
+    let listed = world.get("/api/sessions", "").await;
+    assert_eq!(listed.json.as_object().unwrap().len(), 100);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_400_and_nothing_is_made() {
     let world = World::with(Wanted { idle_engine: true, ..Wanted::default() }).await;
     let mut all = String::new();

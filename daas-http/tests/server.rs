@@ -78,6 +78,14 @@ async fn a_self_signed_certificate_is_made_once_and_is_the_one_that_is_told() {
     let again = Listeners::bind(&config).await.unwrap();
     assert_eq!(again.fingerprint(), Some(fingerprint.as_str()), "kept over a restart");
     assert_eq!(again.guest_certificate_pem(), Some(pem.as_str()));
+    let names = vec!["lab".into(), "10.9.8.7".into()];
+    let more = Tls::SelfSigned { directory: kept.path().to_owned(), names };
+    let renamed = Listeners::bind(&HttpConfig { tls: more, ..anywhere() }).await.unwrap();
+    assert_ne!(renamed.fingerprint(), Some(fingerprint.as_str()), "new names, new certificate");
+    let names = vec!["other".into()];
+    let other = Tls::SelfSigned { directory: kept.path().to_owned(), names };
+    let refused = Listeners::bind(&HttpConfig { guest_tls: other, ..config }).await.unwrap_err();
+    assert!(refused.to_string().contains("a directory each"), "{refused}");
     let mode = std::os::unix::fs::PermissionsExt::mode(
         &std::fs::metadata(kept.path().join("key.pem")).unwrap().permissions(),
     );
