@@ -49,7 +49,7 @@ pub(crate) fn load(tls: &Tls) -> Result<Option<Identity>, ServeError> {
                 make(directory, &certificate, &key, names)?;
                 std::fs::write(&kept_names, names.join("\n"))
                     .map_err(|source| ServeError::File { path: kept_names, source })?;
-                warn!(directory = %directory.display(), "made a certificate: its fingerprint is new");
+                warn!(directory = %directory.display(), "made a new certificate");
             }
             identity(&read(&certificate)?, &read(&key)?, &certificate, true).map(Some)
         }
