@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use daas_core::access::Role;
 use daas_core::engine::Caller;
 use daas_core::secret::sha256_hex;
+use http::uri::Authority;
 use http::{HeaderMap, Method, header};
 
 use crate::app::App;
@@ -49,7 +50,7 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Response {
     let client = client(&app, &request);
-    match admit(&app, route, client, request.headers()).await {
+    match admit(&app, route, client, request.headers(), host(&request)).await {
         Ok(Some(caller)) => {
             request.extensions_mut().insert(caller);
         }
@@ -79,19 +80,26 @@ async fn admit(
     route: &Route,
     client: IpAddr,
     headers: &HeaderMap,
+    host: Option<Authority>,
 ) -> Result<Option<Caller>, Problem> {
     let within = |networks: &[Network]| networks.iter().any(|n| n.contains(client));
+    let keyless = match route.who {
+        Who::CompatNetwork => within(&app.config.compat.networks),
+        Who::Monitoring => {
+            !headers.contains_key(header::AUTHORIZATION) && within(&app.config.monitoring_networks)
+        }
+        _ => false,
+    };
+    if keyless && client.is_loopback() && !host.is_none_or(|host| is_local_name(&host)) {
+        let why = "from this machine call it by address or as localhost; a proxy on this machine \
+                   must be among trusted_proxies";
+        return Err(Problem::unauthorized(why));
+    }
     match route.who {
         // The guest's own token is checked with its report, in one look at the record.
         Who::Anyone | Who::Guest => Ok(None),
-        Who::CompatNetwork if within(&app.config.compat.networks) => Ok(None),
+        Who::CompatNetwork | Who::Monitoring if keyless => Ok(None),
         Who::CompatNetwork => Err(Problem::unauthorized("not from this network")),
-        Who::Monitoring
-            if !headers.contains_key(header::AUTHORIZATION)
-                && within(&app.config.monitoring_networks) =>
-        {
-            Ok(None)
-        }
         Who::Monitoring => caller(app, headers, Role::Operator).await.map(Some),
         Who::Key(role) => caller(app, headers, role).await.map(Some),
     }
@@ -153,6 +161,23 @@ fn client(app: &App, request: &Request) -> IpAddr {
     nearest
 }
 
+/// The host that the request names; absent in HTTP/1.0. One that cannot be read is nobody's.
+fn host(request: &Request) -> Option<Authority> {
+    if let Some(authority) = request.uri().authority() {
+        return Some(authority.clone());
+    }
+    let named = request.headers().get(header::HOST)?;
+    Some(named.as_bytes().try_into().unwrap_or_else(|_| Authority::from_static("unreadable")))
+}
+
+/// Whether a call from this machine was meant for it. If not, a proxy passed it on for somebody
+/// else, or a page made its own name point here (DNS rebinding).
+fn is_local_name(host: &Authority) -> bool {
+    let name = host.host();
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
 /// Whether a browser says that a page of another site sent this: callers known by their address
 /// must not lend it to whatever page they look at.
 fn is_cross_site(headers: &HeaderMap) -> bool {
@@ -172,6 +197,20 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_this_machine_are_told_from_others() {
+        let check = |host: &'static str, local: bool| {
+            let host = Authority::from_static(host);
+            assert_eq!(is_local_name(&host), local, "{host}");
+        };
+        for host in ["localhost", "LocalHost:5000", "127.0.0.1", "127.0.0.1:5000", "[::1]:5000"] {
+            check(host, true);
+        }
+        for host in ["evil.test", "evil.test:5000", "127.0.0.1.evil.test", "localhost.evil"] {
+            check(host, false);
+        }
+    }
 
     #[test]
     fn a_page_of_another_site_is_told_from_our_own_and_from_programs() {

@@ -68,9 +68,9 @@ pub enum Tls {
         /// Its private key.
         key: PathBuf,
     },
-    /// Made at the first start and kept.
+    /// Made at the first start, and whenever its names change, and kept.
     SelfSigned {
-        /// Where `certificate.pem` and `key.pem` are kept.
+        /// Where `certificate.pem`, `key.pem` and `names` are kept.
         directory: PathBuf,
         /// DNS names and addresses it is for, besides `localhost` and loopback.
         #[serde(default)]

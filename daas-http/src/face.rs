@@ -10,8 +10,8 @@ use crate::config::HttpConfig;
 use crate::routes::{self, Listener};
 use crate::wrap::wrap;
 
-/// What is served, by listener. Requests need an [`crate::access::Peer`] extension: callers known by
-/// their address are refused without one.
+/// What is served, by listener. Requests need an [`crate::access::Peer`] extension: callers known
+/// by their address are refused without one.
 #[derive(Clone)]
 pub struct Face {
     /// The API, and the compatible API if it is enabled.

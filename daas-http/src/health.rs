@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use daas_core::engine::Engine;
 use daas_core::provisioner::Provisioner;
+use daas_core::{Error, Kind};
 use futures::future::join_all;
 use http::StatusCode;
 use serde::Serialize;
@@ -100,7 +101,7 @@ impl Readiness {
 async fn look(engine: &Engine) -> Ready {
     let store = async {
         let answer = match timeout(LOOK_DEADLINE, engine.store().next_due()).await {
-            Ok(answer) => answer.err().map(|error| error.message().to_owned()),
+            Ok(answer) => answer.err().map(|error| shown("store", &error)),
             Err(_) => Some(silent()),
         };
         answer.map(|why| ("store".to_owned(), why))
@@ -119,9 +120,20 @@ async fn look(engine: &Engine) -> Ready {
 async fn unreachable(provisioner: &Arc<dyn Provisioner>) -> Option<String> {
     let examine = provisioner.extras().examine?;
     match timeout(LOOK_DEADLINE, examine.reachable()).await {
-        Ok(answer) => answer.err().map(|error| error.message().to_owned()),
+        Ok(answer) => answer.err().map(|error| shown(provisioner.name().as_str(), &error)),
         Err(_) => Some(silent()),
     }
+}
+
+/// What everybody may know of a failure; addresses and the like are for the log.
+fn shown(what: &str, error: &Error) -> String {
+    tracing::warn!(what, error = error.chain(), "not ready");
+    let shown = match error.kind() {
+        Kind::Unavailable => "it does not answer",
+        Kind::Denied => "it refuses our credentials",
+        _ => "it does not answer as it should",
+    };
+    format!("{shown}; the log tells more")
 }
 
 fn silent() -> String {

@@ -103,6 +103,7 @@ impl Listeners {
         if plain {
             warn!(address = %config.listen, "API keys travel in clear: no TLS on this address");
         }
+        check_directories(&config.tls, &config.guest_tls)?;
         let main = bound(config.listen, &config.tls).await?;
         let compat = match config.compat.listen.filter(|_| config.compat.enabled) {
             Some(address) => Some(bound(address, &Tls::None).await?),
@@ -147,6 +148,22 @@ impl Listeners {
     pub fn guest_certificate_pem(&self) -> Option<&str> {
         self.guests.as_ref()?.identity.as_ref()?.own_authority_pem.as_deref()
     }
+}
+
+/// Refuses two certificates in one directory: each start would remake the other's.
+fn check_directories(main: &Tls, guests: &Tls) -> Result<(), ServeError> {
+    if let (
+        Tls::SelfSigned { directory, names },
+        Tls::SelfSigned { directory: other, names: others },
+    ) = (main, guests)
+        && directory == other
+        && names != others
+    {
+        let why = "tls and guest_tls name this directory for different names; give them the same \
+                   names, or a directory each";
+        return Err(ServeError::Certificate { path: directory.clone(), why: why.to_owned() });
+    }
+    Ok(())
 }
 
 async fn bound(address: SocketAddr, tls: &Tls) -> Result<Bound, ServeError> {

@@ -117,14 +117,15 @@ fn responses(route: &Route) -> Value {
         }
         responses.insert(gives.status.to_string(), response);
     }
-    let by_who: &[u16] = match route.who {
-        Who::Anyone => &[],
-        Who::Key(_) | Who::Monitoring => &[401, 403],
-        Who::CompatNetwork | Who::Guest => &[401],
+    let problem = match route.listener {
+        Listener::Compat => "CompatProblem",
+        Listener::Main | Listener::Guests => "Problem",
     };
-    for status in by_who.iter().chain(route.refuses) {
-        let refusal = json!({"description": meaning(*status), "content": content("Problem")});
-        responses.insert(status.to_string(), refusal);
+    for status in route.refusals().into_iter().chain([500]) {
+        // A status that is an answer of its own keeps its body.
+        responses.entry(status.to_string()).or_insert_with(
+            || json!({"description": meaning(status), "content": content(problem)}),
+        );
     }
     Value::Object(responses)
 }
@@ -139,7 +140,7 @@ fn meaning(status: u16) -> &'static str {
         413 => "The body is too large.",
         429 => "No room: a quota or a limit; Retry-After says when to ask again.",
         503 => "The store does not answer; try again.",
-        _ => "It failed; details tell why.",
+        _ => "It failed; details, or the log, tell why.",
     }
 }
 
@@ -173,6 +174,16 @@ fn schemas() -> Value {
         "additionalProperties": {"$ref": "#/components/schemas/CompatSession"},
     });
     all.0.insert("CompatSessions".to_owned(), by_id);
+    let problem = json!({
+        "type": "object",
+        "description": "A refusal of the compatible API.",
+        "required": ["error"],
+        "properties": {
+            "error": {"type": "string", "description": "What went wrong, in a sentence."},
+            "details": {"type": "string", "description": "More of it; there for 500 only."},
+        },
+    });
+    all.0.insert("CompatProblem".to_owned(), problem);
     Value::Object(all.0)
 }
 

@@ -95,12 +95,26 @@ pub struct Route {
     pub takes: Option<&'static str>,
     /// What it answers when all is well.
     pub gives: &'static [Gives],
-    /// The statuses of its refusals, besides those that follow from `who`.
+    /// The statuses of its refusals, besides those that follow from `who` and 500.
     pub refuses: &'static [u16],
     pub(crate) handler: fn() -> MethodRouter<App>,
 }
 
 impl Route {
+    /// The statuses with which it refuses.
+    pub fn refusals(&self) -> Vec<u16> {
+        let by_who: &[u16] = match self.who {
+            Who::Anyone => &[],
+            // The look-up of a key needs the store.
+            Who::Key(_) | Who::Monitoring => &[401, 403, 503],
+            Who::CompatNetwork | Who::Guest => &[401],
+        };
+        let mut all: Vec<u16> = by_who.iter().chain(self.refuses).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// A quick route of the API for everybody, that answers nothing but 200: the rest is said by
     /// struct update.
     const fn new(verb: Verb, path: &'static str, handler: fn() -> MethodRouter<App>) -> Self {

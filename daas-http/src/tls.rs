@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsAcceptor;
+use tracing::warn;
 
 use crate::config::Tls;
 use crate::listeners::ServeError;
@@ -41,8 +42,14 @@ pub(crate) fn load(tls: &Tls) -> Result<Option<Identity>, ServeError> {
         }
         Tls::SelfSigned { directory, names } => {
             let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
-            if !certificate.exists() || !key.exists() {
+            // Kept beside it, because a certificate must be made anew when its names change.
+            let kept_names = directory.join("names");
+            let named = std::fs::read_to_string(&kept_names).is_ok_and(|n| n == names.join("\n"));
+            if !certificate.exists() || !key.exists() || !named {
                 make(directory, &certificate, &key, names)?;
+                std::fs::write(&kept_names, names.join("\n"))
+                    .map_err(|source| ServeError::File { path: kept_names, source })?;
+                warn!(directory = %directory.display(), "made a new certificate");
             }
             identity(&read(&certificate)?, &read(&key)?, &certificate, true).map(Some)
         }

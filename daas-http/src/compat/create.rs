@@ -9,6 +9,7 @@ use daas_core::secret::Secret;
 use daas_core::session::{Goal, Outcome, Phase, Session};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use super::wish::Awaited;
@@ -62,12 +63,16 @@ pub(crate) async fn create(
         session_password: wish.session_password.filter(|p| !p.expose().is_empty()),
         ..Ask::for_template(template(&app, wish.template)?)
     };
-    let awaited = ask_for(&app, caller, ask).await?;
-    let id = awaited.id.clone();
     let deadline = app.config.compat.create_deadline;
+    let until_then = Instant::now() + deadline;
+    let asked = timeout_at(until_then, ask_for(&app, caller, ask)).await;
+    // What comes of the ask later is ended by the task that made it.
+    let late = |_| failed("Session creation failed", "the store does not answer");
+    let awaited = asked.map_err(late)??;
+    let id = awaited.id.clone();
     let settled = until(&app, &id, is_settled);
     let (reason, details) = tokio::select! {
-        settled = tokio::time::timeout(deadline, settled) => match settled {
+        settled = timeout_at(until_then, settled) => match settled {
             Ok(session) => match session.and_then(|session| ready(session, username)) {
                 Ok(ready) => {
                     awaited.keep();

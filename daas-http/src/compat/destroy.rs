@@ -34,25 +34,30 @@ pub(crate) async fn destroy(
     let Json(end) = body.map_err(narrowed)?;
     let text = end.session_id.filter(|id| !id.is_empty());
     let text = text.ok_or_else(|| Problem::invalid("session_id", "is required"))?;
-    let session = find(&app, &text).await?;
-    let id = session.id.clone();
-    if session.is_live() {
-        let owner = session.owner.ok_or_else(|| unknown(&text))?;
-        let wished = app.engine.destroy(&caller(owner), &id, "asked for").await;
-        wished.map_err(|error| narrowed(error.into()))?;
-        let deadline = app.config.compat.create_deadline;
-        let proved = until(&app, &id, |session| session.phase == Phase::Ended);
-        let late = |why: String| {
-            failed("Session destruction failed", format!("{id} is still being destroyed: {why}"))
-        };
-        tokio::select! {
-            proved = tokio::time::timeout(deadline, proved) => {
-                proved.map_err(|_| late(format!("not proved within {} s", deadline.as_secs())))??;
-            }
-            () = app.stopping.cancelled() => return Err(late("the server is stopping".to_owned())),
+    let deadline = app.config.compat.create_deadline;
+    let late = |why: String| failed("Session destruction failed", format!("{text}: {why}"));
+    tokio::select! {
+        gone = tokio::time::timeout(deadline, gone(&app, &text)) => {
+            let why = |_| late(format!("its end is not proved after {} s", deadline.as_secs()));
+            gone.map_err(why)??;
+        }
+        () = app.stopping.cancelled() => {
+            return Err(late("the server is stopping; its end is not proved".to_owned()));
         }
     }
-    Ok(Answer(CompatDestroyed { session_id: id.to_string(), status: "destroyed" }))
+    Ok(Answer(CompatDestroyed { session_id: text, status: "destroyed" }))
+}
+
+/// Asks for the end of a session and waits for its proof.
+async fn gone(app: &App, text: &str) -> Result<(), Problem> {
+    let session = find(app, text).await?;
+    if session.is_live() {
+        let owner = session.owner.ok_or_else(|| unknown(text))?;
+        let wished = app.engine.destroy(&caller(owner), &session.id, "asked for").await;
+        wished.map_err(|error| narrowed(error.into()))?;
+        until(app, &session.id, |session| session.phase == Phase::Ended).await?;
+    }
+    Ok(())
 }
 
 /// The session of that id, if it was asked for through this API.

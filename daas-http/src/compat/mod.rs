@@ -15,6 +15,7 @@ use daas_core::owner::Owner;
 use daas_core::session::Session;
 use http::StatusCode;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub(crate) use self::create::{CompatReady, CompatWish, create};
 pub(crate) use self::destroy::{CompatDestroyed, CompatEnd, destroy};
@@ -27,6 +28,10 @@ use crate::routes::{Listener, ROUTES};
 pub(crate) const REALM: &str = "compat";
 /// How often a record that is waited for is read, should no wake-up come.
 const LOOK_PERIOD: Duration = Duration::from_secs(5);
+
+/// The least time between two looks: the news are everybody's, and a thousand who wait must not
+/// read a thousand records at each.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether the path pattern is one of this API's, whose refusals look differently.
 pub(crate) fn is_route(pattern: &str) -> bool {
@@ -79,7 +84,9 @@ async fn until(
             // The store may come back; the deadline of the call bounds the wait.
             Err(error) => tracing::warn!(session = %id, error = error.chain(), "cannot look"),
         }
+        let looked = Instant::now();
         // An error here is a store that ended: the next look tells.
         let _ = tokio::time::timeout(LOOK_PERIOD, news.changed()).await;
+        tokio::time::sleep_until(looked + LOOK_PAUSE).await;
     }
 }

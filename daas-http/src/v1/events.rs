@@ -23,7 +23,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use crate::app::App;
@@ -38,6 +38,8 @@ const FOLLOWED_MAX: usize = 256;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a stream lasts; then its reader comes back, with a key that is still good.
 const STREAM_MAX: Duration = Duration::from_secs(3_600);
+/// The least time between two reads of the log by one stream: the news are everybody's.
+const READ_PAUSE: Duration = Duration::from_millis(20);
 /// The least time between two words of progress, so that many sessions do not drown a reader.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
 
@@ -108,6 +110,7 @@ fn open(
         followed: followed.into_iter().map(|id| (id, None)).collect(),
         pending: VecDeque::new(),
         read_all: false,
+        read_at: Instant::now(),
         board_read_at: None,
         ends_at: Instant::now() + STREAM_MAX,
         _permit: permit,
@@ -131,6 +134,7 @@ struct Feed {
     pending: VecDeque<Sse>,
     /// Whether the log was read to its end since `news` was last looked at.
     read_all: bool,
+    read_at: Instant,
     board_read_at: Option<Instant>,
     ends_at: Instant,
     _permit: OwnedSemaphorePermit,
@@ -158,6 +162,7 @@ impl Feed {
                 () = tokio::time::sleep_until(self.ends_at) => return None,
                 changed = self.news.changed() => {
                     changed.ok()?;
+                    tokio::time::sleep_until(self.read_at + READ_PAUSE).await;
                     self.read_all = false;
                 }
                 changed = progress => {
@@ -172,11 +177,17 @@ impl Feed {
     /// meanwhile wakes again.
     async fn read(&mut self) -> Option<()> {
         self.news.borrow_and_update();
+        self.read_at = Instant::now();
         let store = self.app.engine.store();
-        let events = match store.events(self.after, &self.filter, BATCH).await {
-            Ok(events) => events,
-            Err(error) => {
+        let events = store.events(self.after, &self.filter, BATCH);
+        let events = match timeout(self.app.config.limits.call_time, events).await {
+            Ok(Ok(events)) => events,
+            Ok(Err(error)) => {
                 warn!(error = error.chain(), "an event stream ends: the log cannot be read");
+                return None;
+            }
+            Err(_) => {
+                warn!("an event stream ends: the store does not answer");
                 return None;
             }
         };

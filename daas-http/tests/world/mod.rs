@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use daas_core::access::Role;
-use daas_core::clock::ManualClock;
+use daas_core::clock::{Clock, ManualClock, TokioClock};
 use daas_core::engine::{Caller, Engine, Parts, Running, Settings};
 use daas_core::fake::{FakeConfigurator, FakeGuests, FakePlatform, FakeProvisioner, Timing};
 use daas_core::idle::TemplateRules;
@@ -63,9 +63,13 @@ pub(crate) struct Keys {
 pub(crate) struct Wanted {
     pub(crate) timing: Timing,
     pub(crate) quotas: Quotas,
+    /// Absent: `lab` alone.
+    pub(crate) templates: Option<Vec<Template>>,
     pub(crate) config: HttpConfig,
     /// The engine's loops are not started: sessions stay as they are asked for.
     pub(crate) idle_engine: bool,
+    /// The clock stands still, for files that hold times.
+    pub(crate) frozen: bool,
 }
 
 impl World {
@@ -84,13 +88,19 @@ impl World {
         };
         let guests = FakeGuests::new();
         let configurator = FakeConfigurator::new("inside".parse().unwrap(), guests);
+        let start = "2026-11-20T10:11:12.345Z".parse().unwrap();
+        let clock: Arc<dyn Clock> = if wanted.frozen {
+            Arc::new(ManualClock::starting_at(start))
+        } else {
+            Arc::new(TokioClock::starting_at(start))
+        };
         let engine = Engine::new(Parts {
             store: Arc::clone(&store) as Arc<dyn SessionStore>,
             provisioners: vec![Arc::new(provisioner)],
             configurators: vec![Arc::new(configurator)],
             policy: Arc::new(TemplateRules),
-            templates: vec![template("lab")],
-            clock: Arc::new(ManualClock::starting_at("2026-11-20T10:11:12.345Z".parse().unwrap())),
+            templates: wanted.templates.unwrap_or_else(|| vec![template("lab")]),
+            clock,
             key: DeploymentKey::new(vec![7; 32]).unwrap(),
             settings: Settings { quotas: wanted.quotas, ..Settings::default() },
         })
@@ -326,4 +336,14 @@ impl Provisioner for Fake {
             ..Extras::default()
         }
     }
+}
+
+/// Compares `text` with a file of `tests/golden`; `UPDATE_GOLDEN=1` writes it instead.
+pub(crate) fn check_golden(name: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == text, "{name} differs; it is now:\n{text}\nand was:\n{golden}");
 }
