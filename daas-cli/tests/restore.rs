@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use daas_sim::Event;
 use serde_json::Value;
-use served::{DEADLINE, Served};
+use served::Served;
 
 async fn ready(served: &Served, count: usize, prefix: &str) -> Vec<String> {
     let mut ids = Vec::new();
@@ -35,14 +35,14 @@ async fn destroy(served: &Served, ids: &[String]) {
 
 /// Waits until the server has compared the cluster with its store some times more.
 async fn some_sweeps(served: &Served) {
-    let log = served.sim.log().clone();
     let listings = || {
-        let read =
-            |e: &Event| matches!(e, Event::Request { path, .. } if &**path == "/cluster/resources");
-        log.count(read)
+        served
+            .sim
+            .log()
+            .count(|e| matches!(e, Event::Request { path, .. } if &**path == "/cluster/resources"))
     };
     let before = listings();
-    log.wait_for(|_| listings() >= before + 8, DEADLINE).await.expect("it goes on sweeping");
+    served.until("sweeping", async || listings() >= before + 8).await;
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -13,7 +13,7 @@ use daas_sim::{Durations, Event, NullGuests, SimConfig, Simulator};
 use serde_json::{Value, json};
 
 /// How long anything here may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Served {
     pub(crate) sim: Arc<Simulator>,
