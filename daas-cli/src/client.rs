@@ -57,10 +57,8 @@ impl Client {
             .tcp_nodelay(true);
         if let Some(path) = ca_file {
             let pem = read(path)?;
-            let certificates =
-                reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| {
-                    Failure::new(Code::Usage, format!("{}: {e}", path.display()))
-                })?;
+            let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
+                .map_err(|e| Failure::new(Code::Usage, format!("{}: {e}", path.display())))?;
             builder = builder.tls_certs_only(certificates);
         }
         let http = builder.build().map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
@@ -235,9 +233,9 @@ fn path(id: &str, rest: &str) -> String {
 }
 
 fn client_file() -> Outcome<ClientFile> {
-    let home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"))
-    });
+    let home = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
     let Some(path) = home.map(|home| home.join("daas/client.toml")).filter(|p| p.exists()) else {
         return Ok(ClientFile::default());
     };

@@ -115,7 +115,7 @@ fn row(name: &str, value: &str) -> Vec<String> {
 
 fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(comfy_table::TableStyle::empty());
+    table.load_style(comfy_table::TableStyle::new());
     table.set_content_arrangement(ContentArrangement::Dynamic);
     if !std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Disabled);

@@ -39,9 +39,8 @@ impl RdpClient {
     pub(crate) fn find(wished: Option<&str>) -> Outcome<Self> {
         if let Some(line) = wished {
             let mut words = line.split_whitespace().map(str::to_owned);
-            let program = words
-                .next()
-                .ok_or_else(|| Failure::new(Code::Usage, "--rdp-client is empty"))?;
+            let program =
+                words.next().ok_or_else(|| Failure::new(Code::Usage, "--rdp-client is empty"))?;
             return Ok(Self { program: program.into(), arguments: words.collect() });
         }
         for (name, arguments) in KNOWN {
@@ -55,8 +54,11 @@ impl RdpClient {
             return Ok(Self { program: "/usr/bin/open".into(), arguments });
         }
         let names: Vec<_> = KNOWN.iter().map(|(name, _)| *name).collect();
-        Err(Failure::new(Code::Failed, format!("no RDP client found (looked for {})", names.join(", ")))
-            .hint("install one (Debian: apt install freerdp2-x11), or name one with --rdp-client"))
+        Err(Failure::new(
+            Code::Failed,
+            format!("no RDP client found (looked for {})", names.join(", ")),
+        )
+        .hint("install one (Debian: apt install freerdp2-x11), or name one with --rdp-client"))
     }
 
     /// Starts it. It ends when the handle is dropped.
@@ -78,9 +80,7 @@ impl RdpClient {
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|e| {
-                Failure::new(Code::Failed, format!("{}: {e}", self.program.display()))
-            })
+            .map_err(|e| Failure::new(Code::Failed, format!("{}: {e}", self.program.display())))
     }
 
     /// Its name, for people.

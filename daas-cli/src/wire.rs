@@ -24,7 +24,9 @@ pub(crate) struct Session {
     #[serde(default)]
     pub(crate) ended_at: Option<String>,
     #[serde(default)]
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<String>,
+    #[serde(default)]
+    pub(crate) failure: Option<String>,
     #[serde(default)]
     pub(crate) address: Option<String>,
     #[serde(default)]
@@ -58,23 +60,20 @@ impl Session {
 
     /// Why it ended, if it failed.
     pub(crate) fn failure(&self) -> Option<&str> {
-        self.outcome.as_ref().and_then(|outcome| outcome.reason.as_deref())
+        self.failure.as_deref()
     }
 
     /// `address:port` for an RDP client.
     pub(crate) fn rdp_address(&self) -> Option<String> {
         let port = self.rdp_port.unwrap_or(3389);
         self.address.as_ref().map(|address| {
-            if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+            if address.contains(':') {
+                format!("[{address}]:{port}")
+            } else {
+                format!("{address}:{port}")
+            }
         })
     }
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Outcome {
-    pub(crate) outcome: String,
-    #[serde(default)]
-    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,23 +1,17 @@
 //! A whole world on loopback, for the demo and the benchmarks: a simulated cluster, guests, the
 //! real server with its real store, and a client with a key.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use daas_compose::{Deployment, Settings, StoreSettings};
+use daas_compose::{Deployment, Settings};
 use daas_core::access::Role;
-use daas_core::engine::BrakeRules;
-use daas_core::ids::{BackendName, Organisation, TemplateName};
+use daas_core::ids::Organisation;
 use daas_core::owner::Owner;
-use daas_core::secret::Secret;
-use daas_core::template::{Ports, ReadyWhen, Template};
-use daas_proxmox::{IdRange, ProxmoxConfig};
 use daas_sim::guest::GuestMaker;
 use daas_sim::guest::drawn::{DrawnConfig, DrawnGuests};
 use daas_sim::{Durations, NullGuests, SimConfig, Simulator, TemplateConfig};
-use daas_ssh::SshConfig;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -78,11 +72,10 @@ impl World {
             .prefix("daas-")
             .tempdir()
             .map_err(|e| failed(&format!("temporary directory: {e}")))?;
-        let drawn = DrawnConfig { vnc_password: Some(VNC_PASSWORD.to_owned()), ..DrawnConfig::default() };
+        let drawn =
+            DrawnConfig { vnc_password: Some(VNC_PASSWORD.to_owned()), ..DrawnConfig::default() };
         let guests: Arc<dyn GuestMaker> = match args.configurator {
-            BenchConfigurator::Ssh => {
-                Arc::new(DrawnGuests::new(drawn.clone()).map_err(|e| failed(&e))?)
-            }
+            BenchConfigurator::Ssh => Arc::new(DrawnGuests::new(drawn.clone())),
             BenchConfigurator::Fake => Arc::new(NullGuests::default()),
         };
         let sim = Simulator::start(sim_config(&args), Arc::clone(&guests))
@@ -189,63 +182,62 @@ fn sim_config(args: &WorldArgs) -> SimConfig {
     config
 }
 
+/// The same configuration that an administrator writes, only for loopback.
 fn settings(
     args: &WorldArgs,
     sim: &Simulator,
     directory: &Path,
     drawn: &DrawnConfig,
 ) -> Outcome<Settings> {
-    let wrong = |e: &dyn std::fmt::Display| Failure::new(Code::Failed, e.to_string());
-    let url = sim.url().parse().map_err(|e| wrong(&e))?;
-    let token = sim.token("daas@pve", "daas").unwrap_or_default();
-    let mut proxmox = ProxmoxConfig::with_token(url, Secret::new(token));
-    proxmox.fingerprint = Some(sim.fingerprint().to_owned());
-    proxmox.ids = IdRange { first: 100_000, last: 199_999 };
-    proxmox.linked_clones_per_node = args.machines;
-    proxmox.clones_per_storage = args.machines;
-    proxmox.agent_calls_per_node = args.machines;
-    let mut template = Template::new(
-        TemplateName::new(TEMPLATE).map_err(|e| wrong(&e))?,
-        BackendName::new("proxmox").map_err(|e| wrong(&e))?,
-        TEMPLATE_ID.to_string(),
-    );
-    template.title = "Debian with XFCE".to_owned();
-    template.ports = Ports { rdp: drawn.rdp_port, ssh: drawn.ssh_port };
-    let mut settings = Settings {
-        data_dir: directory.join("data"),
-        store: StoreSettings::Sqlite { path: None },
-        proxmox: Some(proxmox),
-        brakes: BrakeRules {
-            machines_max: args.machines.max(200),
-            creations_per_minute: 1_000_000,
-            destructions_per_minute: 1_000_000,
-            ..BrakeRules::default()
-        },
-        ..Settings::default()
+    let (configurator, ready_when, section) = match args.configurator {
+        BenchConfigurator::Ssh => ("ssh", "rdp", "[ssh]"),
+        BenchConfigurator::Fake => ("fake", "agent", "[fake]"),
     };
-    match args.configurator {
-        BenchConfigurator::Ssh => {
-            settings.ssh = Some(SshConfig::default());
-            template.configurator = Some(BackendName::new("ssh").map_err(|e| wrong(&e))?);
-        }
-        BenchConfigurator::Fake => {
-            settings.fake = Some(daas_compose::FakeSettings::default());
-            template.configurator = Some(BackendName::new("fake").map_err(|e| wrong(&e))?);
-            template.ready_when = ReadyWhen::Agent;
-        }
-    }
-    settings.templates = vec![template];
-    settings.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    settings.http.guest_listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    Ok(settings)
+    let text = format!(
+        r#"
+data_dir = {data:?}
+{section}
+[http]
+listen = "127.0.0.1:{port}"
+guest_listen = "127.0.0.1:0"
+[proxmox]
+url = "{url}"
+token = "{token}"
+fingerprint = "{fingerprint}"
+ids = {{ first = 100000, last = 199999 }}
+linked_clones_per_node = {machines}
+clones_per_storage = {machines}
+agent_calls_per_node = {machines}
+[brakes]
+machines_max = {machines}
+creations_per_minute = 1000000
+destructions_per_minute = 1000000
+[[templates]]
+name = "{TEMPLATE}"
+title = "Debian with XFCE"
+provisioner = "proxmox"
+source = "{TEMPLATE_ID}"
+configurator = "{configurator}"
+ready_when = "{ready_when}"
+ports = {{ rdp = {rdp}, ssh = {ssh} }}
+"#,
+        data = directory.join("data"),
+        port = args.port,
+        url = sim.url(),
+        token = sim.token("daas@pve", "daas").unwrap_or_default(),
+        fingerprint = sim.fingerprint(),
+        machines = args.machines.max(200),
+        rdp = drawn.rdp_port,
+        ssh = drawn.ssh_port,
+    );
+    Settings::parse(&text).map_err(super::commands::serve::compose)
 }
 
 async fn make_key(engine: &daas_core::engine::Engine) -> Outcome<String> {
     let failed = |e: daas_core::Error| Failure::new(Code::Failed, e.to_string());
     let owner = Owner { realm: "demo".to_owned(), name: "demo".to_owned() };
     let now = jiff::Timestamp::now();
-    let minted =
-        daas_http::mint_key("demo", owner, Organisation::default(), Role::Admin, now);
+    let minted = daas_http::mint_key("demo", owner, Organisation::default(), Role::Admin, now);
     let (key, at_rest) = minted.map_err(failed)?;
     engine.store().keys().add_key(&at_rest).await.map_err(failed)?;
     Ok(key.expose().clone())

@@ -33,9 +33,8 @@ impl Deployment {
             Some(_) => keys::deployment_key(&settings.data_dir)?,
             None => daas_core::secret::DeploymentKey::mint(),
         };
-        let listeners = Listeners::bind(&settings.http)
-            .await
-            .map_err(|e| ComposeError::Http(chain(&e)))?;
+        let listeners =
+            Listeners::bind(&settings.http).await.map_err(|e| ComposeError::Http(chain(&e)))?;
         let parts = backends(&settings, &deployment)?;
         let guest_url = settings.guest_url.clone().or_else(|| listeners.addresses().guest_url());
         if guest_url.is_none() && settings.templates.iter().any(|t| t.configurator.is_some()) {
@@ -78,11 +77,8 @@ impl Deployment {
     /// What people want to know at its start, a line each.
     pub fn greeting(&self) -> Vec<String> {
         let addresses = self.server.addresses();
-        let mut lines = vec![format!(
-            "deployment {} listens on {}",
-            self.engine.deployment(),
-            addresses.url()
-        )];
+        let mut lines =
+            vec![format!("deployment {} listens on {}", self.engine.deployment(), addresses.url())];
         if let Some(fingerprint) = self.server.fingerprint() {
             lines.push(format!("its certificate's SHA-256 fingerprint is {fingerprint}"));
         }

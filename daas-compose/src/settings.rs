@@ -155,15 +155,18 @@ impl Settings {
         settings.with_earlier_variables(|name| std::env::var(name).ok())
     }
 
+    /// Reads settings from TOML text, the environment left aside: for whoever embeds a deployment.
+    pub fn parse(text: &str) -> Result<Self, ComposeError> {
+        toml::from_str(text).map_err(|e| ComposeError::Settings { file: None, why: e.to_string() })
+    }
+
     /// Honours the variables of the earlier Flask orchestrator.
     fn with_earlier_variables(
         mut self,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ComposeError> {
-        let bad = |name: &'static str, why: &str| ComposeError::Variable {
-            name,
-            why: why.to_owned(),
-        };
+        let bad =
+            |name: &'static str, why: &str| ComposeError::Variable { name, why: why.to_owned() };
         if let Some(port) = variable("ORCHESTRATOR_PORT") {
             let port = port.parse().map_err(|_| bad("ORCHESTRATOR_PORT", "is not a port"))?;
             self.http.listen.set_port(port);
@@ -174,8 +177,9 @@ impl Settings {
             self.quotas.all.sessions = Some(most);
         }
         if let Some(seconds) = variable("SESSION_TIMEOUT") {
-            let seconds =
-                seconds.parse().map_err(|_| bad("SESSION_TIMEOUT", "is not a number of seconds"))?;
+            let seconds = seconds
+                .parse()
+                .map_err(|_| bad("SESSION_TIMEOUT", "is not a number of seconds"))?;
             for template in &mut self.templates {
                 template.idle.idle = Some(Duration::from_secs(seconds));
             }

@@ -228,16 +228,20 @@ impl Shared {
         Ok(!storages.is_empty() && storages.iter().all(|s| shared.contains(s.as_str())))
     }
 
-    /// Counts a machine made, and tells how many calls one takes.
+    /// Counts a machine made.
     pub(crate) fn count_made(&self) {
-        let made = self.made.fetch_add(1, Ordering::Relaxed) + 1;
-        let calls = self.client.calls(Purpose::Making);
-        metrics::gauge!("daas_hypervisor_calls_per_desktop", "backend" => "proxmox")
-            .set(calls as f64 / made as f64);
+        self.made.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Tells how many calls a minute the desktops at rest take.
-    fn count_rest(&self) {
+    /// Tells how many calls a desktop takes to be made and destroyed, and how many a minute all
+    /// those at rest take.
+    fn tell_calls(&self) {
+        let made = self.made.load(Ordering::Relaxed);
+        if made > 0 {
+            let calls = self.client.calls(Purpose::Making);
+            metrics::gauge!("daas_hypervisor_calls_per_desktop", "backend" => "proxmox")
+                .set(calls as f64 / made as f64);
+        }
         let calls = self.client.calls(Purpose::Resting);
         let mut rested = self.rested.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((since, before)) = *rested {
@@ -364,7 +368,7 @@ impl Shared {
     }
 
     async fn list(&self) -> Result<Vec<Listed>, ProxmoxError> {
-        self.count_rest();
+        self.tell_calls();
         let overview = self.overviews.no_older_than(Duration::ZERO, Purpose::Resting).await?;
         let tag = Mark::tag(&self.deployment);
         let seen_at = Timestamp::now();

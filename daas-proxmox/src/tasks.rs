@@ -13,9 +13,11 @@ use crate::client::Client;
 use crate::error::ProxmoxError;
 use crate::slots::Slot;
 
-/// The shortest and the longest pause between two readings.
-const PAUSE_MIN: Duration = Duration::from_millis(30);
+/// The longest pause between two readings.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The shortest pause around the usual end of a task, and before anything is known of its kind.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_FIRST: Duration = Duration::from_millis(5);
 /// How long a task's node may be away before the task counts as lost.
 const AWAY_MAX: Duration = Duration::from_secs(60);
 /// How much a new duration counts against what was known, out of 1.
@@ -172,16 +174,19 @@ impl Tasks {
     }
 }
 
-/// Long before its usual end a task is left alone; around it, it is asked often; a task that takes
-/// unusually long, ever more seldom.
+/// Long before its usual end a task is left alone; around it, it is asked often; one that takes
+/// unusually long, or of which nothing is known, ever more seldom.
 fn pause(waiting: &Waiting, usual: &HashMap<&'static str, Duration>) -> Duration {
     let elapsed = waiting.begun.elapsed();
     let usual = usual.get(waiting.followed.kind).copied().unwrap_or_default();
     let window_opens = usual.mul_f64(0.7);
     if elapsed < window_opens {
-        return (window_opens - elapsed).clamp(Duration::from_millis(1), PAUSE_MAX);
+        (window_opens - elapsed).clamp(Duration::from_millis(1), PAUSE_MAX)
+    } else if elapsed < usual.mul_f64(1.5) {
+        usual.mul_f64(0.03).clamp(PAUSE_MIN, PAUSE_MAX)
+    } else {
+        (elapsed / 8).clamp(PAUSE_FIRST, PAUSE_MAX)
     }
-    (elapsed / 20).clamp(PAUSE_MIN, PAUSE_MAX)
 }
 
 fn retryable(error: &ProxmoxError) -> bool {

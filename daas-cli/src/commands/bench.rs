@@ -100,7 +100,8 @@ async fn measure(world: &Arc<World>, args: &HerdArgs, at_once: usize) -> Outcome
     destroy_all(world, &asked).await?;
     let destroy_wall = begun_end.elapsed();
 
-    let column = |pick: fn(&Life) -> Option<f64>| Spread::of(lives.iter().filter_map(pick).collect());
+    let column =
+        |pick: fn(&Life) -> Option<f64>| Spread::of(lives.iter().filter_map(pick).collect());
     let to_ready = column(|life| Some(life.to_ready))
         .ok_or_else(|| Failure::new(Code::Failed, "no session became ready"))?;
     Ok(Report {
@@ -170,9 +171,13 @@ async fn ask_all(
 
 /// Waits until a session is ready, woken by the store itself so as not to load what is measured.
 async fn ready(world: &World, id: &SessionId) -> Outcome {
-    until(world, id, |phase, gone| {
-        if gone { Err("it was given up") } else { Ok(phase == Phase::Ready) }
-    })
+    until(
+        world,
+        id,
+        |phase, gone| {
+            if gone { Err("it was given up") } else { Ok(phase == Phase::Ready) }
+        },
+    )
     .await
 }
 
@@ -260,7 +265,8 @@ async fn lives(world: &World, asked: &HashMap<SessionId, Timestamp>) -> Outcome<
         let Some(entered) = phases.get(id) else { continue };
         let Some(ready) = entered.get(&Phase::Ready) else { continue };
         let session = store.get(id).await.map_err(failed)?;
-        let vmid = session.and_then(|s| s.reservation).and_then(|r| r.machine.as_str().parse().ok());
+        let vmid =
+            session.and_then(|s| s.reservation).and_then(|r| r.machine.as_str().parse().ok());
         let configured = entered.get(&Phase::Preparing).or(entered.get(&Phase::Assigning));
         lives.push(Life {
             to_ready: milliseconds(*at, *ready),
@@ -310,16 +316,13 @@ fn milliseconds(from: Timestamp, to: Timestamp) -> f64 {
 fn text(report: &Report) -> String {
     let line = |name: &str, spread: &Option<Spread>| {
         spread.as_ref().map_or_else(String::new, |s| {
-            format!(
-                "{name:<28}{:>10.0}{:>10.0}{:>10.0}{:>10.0}\n",
-                s.min, s.median, s.p95, s.max
-            )
+            format!("{name:<28}{:>10.0}{:>10.0}{:>10.0}{:>10.0}\n", s.min, s.median, s.p95, s.max)
         })
     };
-    let build = if report.debug_build { "debug build: not for comparison" } else { "release build" };
-    let error = report
-        .estimate_error_seconds
-        .map_or_else(|| "unknown".to_owned(), |e| format!("{e:.2} s"));
+    let build =
+        if report.debug_build { "debug build: not for comparison" } else { "release build" };
+    let error =
+        report.estimate_error_seconds.map_or_else(|| "unknown".to_owned(), |e| format!("{e:.2} s"));
     format!(
         "herd of {} sessions, {} at once; hypervisor durations x {}; configurator {}; {} nodes, \
          seed {}; SQLite, durable; {} processors, {build}\n\n\

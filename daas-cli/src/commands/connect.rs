@@ -111,12 +111,7 @@ async fn use_it(client: &Client, args: &ConnectArgs, rdp: &RdpClient, id: &str) 
     }
 }
 
-async fn wait_and_open(
-    client: &Client,
-    args: &ConnectArgs,
-    rdp: &RdpClient,
-    id: &str,
-) -> Outcome {
+async fn wait_and_open(client: &Client, args: &ConnectArgs, rdp: &RdpClient, id: &str) -> Outcome {
     let bar = Bar::new(id);
     let seen = |session: &Session| bar.show(session);
     let done = |session: &Session| session.is_ready() || session.is_over();
@@ -173,9 +168,8 @@ async fn count_down(seconds: u64, interrupted: &mut Interrupt) {
 /// Destroys the session and waits for the proof. A second Ctrl-C stops the waiting, not the work.
 async fn clean_up(client: &Client, id: &str, interrupted: &mut Interrupt) -> Outcome {
     let left = |failure: Failure| {
-        Failure::new(Code::LeftBehind, format!("{id} could not be destroyed: {failure}")).hint(
-            format!("`daas session destroy {id}`, or tell whoever runs the server this id"),
-        )
+        Failure::new(Code::LeftBehind, format!("{id} could not be destroyed: {failure}"))
+            .hint(format!("`daas session destroy {id}`, or tell whoever runs the server this id"))
     };
     client.destroy(id).await.map_err(left)?;
     tokio::select! {

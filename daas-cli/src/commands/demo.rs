@@ -94,4 +94,3 @@ fn guide(world: &World, session: &Session, address: &str) -> String {
         key = world.key_file().display(),
     )
 }
-

@@ -130,7 +130,9 @@ fn line(output: Output, data: &str) -> String {
     let at = text("at");
     match value["event"].as_str() {
         Some("phase") => format!("{at}  {} -> {}: {}", text("from"), text("to"), text("reason")),
-        Some("goal") => format!("{at}  wished {} by {}: {}", text("goal"), text("by"), text("reason")),
+        Some("goal") => {
+            format!("{at}  wished {} by {}: {}", text("goal"), text("by"), text("reason"))
+        }
         Some("failed") => format!("{at}  try {} failed: {}", value["attempt"], text("reason")),
         Some("note") => format!("{at}  {}", text("text")),
         Some("requested") => format!("{at}  asked for from template {}", text("template")),

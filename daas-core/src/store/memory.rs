@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::query::{parse_token, token};
 use super::quota::{Quotas, Scope, Usage};
 use super::{
     Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Next, Page, SessionStore,
@@ -416,20 +417,4 @@ impl KeyStore for MemoryKeys {
     async fn revoke_key(&self, name: &str) -> Result<bool> {
         Ok(self.state().keys.remove(name).is_some())
     }
-}
-
-/// The token of the page after `session`: its place in the order.
-pub(crate) fn token(session: &Session) -> String {
-    format!("{}-{}", session.created_at.as_millisecond(), session.id)
-}
-
-/// The place that a page token names.
-pub(crate) fn parse_token(token: &str) -> Result<(Timestamp, SessionId)> {
-    let parsed = token.split_once('-').and_then(|(at, id)| {
-        let at = Timestamp::from_millisecond(at.parse().ok()?).ok()?;
-        Some((at, SessionId::new(id).ok()?))
-    });
-    parsed.ok_or_else(|| {
-        Error::invalid(Operation::Check, "page", "is not a token that a page before answered")
-    })
 }

@@ -1,7 +1,7 @@
 //! The fourth trait: where sessions are kept.
 
 pub mod memory;
-mod query;
+pub mod query;
 pub mod quota;
 
 use std::fmt::Debug;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::error::{Error, Operation, Result};
 use crate::ids::{Label, Organisation, SessionId, TemplateName};
 use crate::owner::Owner;
 use crate::session::{Phase, Session};
@@ -99,4 +100,20 @@ impl Tally {
     pub fn live(&self) -> u64 {
         self.by_phase.values().sum()
     }
+}
+
+/// The token of the page after `session`: its place in the order.
+pub fn token(session: &Session) -> String {
+    format!("{}-{}", session.created_at.as_millisecond(), session.id)
+}
+
+/// The place that a page token names; `Invalid` for a text that is no such token.
+pub fn parse_token(token: &str) -> Result<(Timestamp, SessionId)> {
+    let parsed = token.split_once('-').and_then(|(at, id)| {
+        let at = Timestamp::from_millisecond(at.parse().ok()?).ok()?;
+        Some((at, SessionId::new(id).ok()?))
+    });
+    parsed.ok_or_else(|| {
+        Error::invalid(Operation::Check, "page", "is not a token that a page before answered")
+    })
 }

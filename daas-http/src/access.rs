@@ -1,0 +1,232 @@
+//! Who calls: decided once for each request, before its handler, from the route's row in the table.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use daas_core::access::Role;
+use daas_core::engine::Caller;
+use daas_core::secret::sha256_hex;
+use http::uri::Authority;
+use http::{HeaderMap, Method, header};
+
+use crate::app::App;
+use crate::config::Network;
+use crate::problem::Problem;
+use crate::routes::{Pace, Route};
+
+/// What every API key begins with, so that leaked ones can be searched for.
+pub(crate) const KEY_PREFIX: &str = "daas_";
+/// A key's length: the prefix and 256 bits in hexadecimal.
+const KEY_BYTES: usize = KEY_PREFIX.len() + 64;
+/// How long the look-up of a key may take.
+const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Everybody: it tells nothing of anyone.
+    Anyone,
+    /// Who has a key of this role or a higher one.
+    Key(Role),
+    /// The same, and without a key whoever calls from a monitoring network.
+    Monitoring,
+    /// Whoever calls from one of the networks of the compatible API.
+    CompatNetwork,
+    /// A guest, with its session's own token, for that session alone.
+    Guest,
+}
+
+/// Where the connection comes from; put into each request by the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// Lets a request pass to its handler, or not.
+pub(crate) async fn guard(
+    State((app, route)): State<(App, &'static Route)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let client = client(&app, &request);
+    match admit(&app, route, client, request.headers(), host(&request)).await {
+        Ok(Some(caller)) => {
+            request.extensions_mut().insert(caller);
+        }
+        Ok(None) => {}
+        Err(problem) => return problem.into_response(),
+    }
+    if request.method() != Method::GET && is_cross_site(request.headers()) {
+        let why = "a page of another site may not do this";
+        return match route.who {
+            Who::CompatNetwork => Problem::unauthorized(why),
+            _ => Problem::forbidden(why),
+        }
+        .into_response();
+    }
+    let answer = next.run(request);
+    match route.pace {
+        Pace::Blocks => answer.await,
+        Pace::Quick => match tokio::time::timeout(app.config.limits.call_time, answer).await {
+            Ok(response) => response,
+            Err(_) => Problem::unavailable("it took too long; try again").into_response(),
+        },
+    }
+}
+
+async fn admit(
+    app: &App,
+    route: &Route,
+    client: IpAddr,
+    headers: &HeaderMap,
+    host: Option<Authority>,
+) -> Result<Option<Caller>, Problem> {
+    let within = |networks: &[Network]| networks.iter().any(|n| n.contains(client));
+    let keyless = match route.who {
+        Who::CompatNetwork => within(&app.config.compat.networks),
+        Who::Monitoring => {
+            !headers.contains_key(header::AUTHORIZATION) && within(&app.config.monitoring_networks)
+        }
+        _ => false,
+    };
+    if keyless && client.is_loopback() && !host.is_none_or(|host| is_local_name(&host)) {
+        let why = "from this machine call it by address or as localhost; a proxy on this machine \
+                   must be among trusted_proxies";
+        return Err(Problem::unauthorized(why));
+    }
+    match route.who {
+        // The guest's own token is checked with its report, in one look at the record.
+        Who::Anyone | Who::Guest => Ok(None),
+        Who::CompatNetwork | Who::Monitoring if keyless => Ok(None),
+        Who::CompatNetwork => Err(Problem::unauthorized("not from this network")),
+        Who::Monitoring => caller(app, headers, Role::Operator).await.map(Some),
+        Who::Key(role) => caller(app, headers, role).await.map(Some),
+    }
+}
+
+/// Whose key the request carries.
+async fn caller(app: &App, headers: &HeaderMap, role: Role) -> Result<Caller, Problem> {
+    let why = "an API key is needed: Authorization: Bearer daas_…";
+    let key = bearer(headers).ok_or_else(|| Problem::unauthorized(why))?;
+    let unknown = || Problem::unauthorized("the API key is not known; it may have been revoked");
+    if key.len() != KEY_BYTES || !key.starts_with(KEY_PREFIX) {
+        return Err(unknown());
+    }
+    let keys = app.engine.store().keys();
+    let hash = sha256_hex(key);
+    let found = tokio::time::timeout(LOOK_UP_DEADLINE, keys.key_by_hash(&hash)).await;
+    let late = |_| Problem::unavailable("the store does not answer; try again");
+    let found = found.map_err(late)??.ok_or_else(unknown)?;
+    if found.role < role {
+        return Err(Problem::forbidden(format!("this needs the role {}", name(role))));
+    }
+    Ok(Caller { owner: found.owner, organisation: found.organisation, role: found.role })
+}
+
+/// The token in `Authorization: Bearer …`.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// A role as in JSON.
+pub(crate) fn name(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Operator => "operator",
+        Role::Admin => "admin",
+    }
+}
+
+/// The nearest address that is not a trusted proxy's.
+fn client(app: &App, request: &Request) -> IpAddr {
+    // Without a peer (a request made in this process) nobody's address is trusted.
+    let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let peer = request.extensions().get::<Peer>().map_or(nobody, |Peer(peer)| peer.ip());
+    let trusted = |a: IpAddr| app.config.trusted_proxies.iter().any(|n| n.contains(a));
+    if !trusted(peer) {
+        return peer;
+    }
+    let hops = request.headers().get_all("x-forwarded-for").iter().rev();
+    let hops = hops.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+    let mut nearest = peer;
+    for hop in hops {
+        let Ok(address) = hop.trim().parse::<IpAddr>() else { return nobody };
+        nearest = address;
+        if !trusted(address) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// The host that the request names; absent in HTTP/1.0. One that cannot be read is nobody's.
+fn host(request: &Request) -> Option<Authority> {
+    if let Some(authority) = request.uri().authority() {
+        return Some(authority.clone());
+    }
+    let named = request.headers().get(header::HOST)?;
+    Some(named.as_bytes().try_into().unwrap_or_else(|_| Authority::from_static("unreadable")))
+}
+
+/// Whether a call from this machine was meant for it. If not, a proxy passed it on for somebody
+/// else, or a page made its own name point here (DNS rebinding).
+fn is_local_name(host: &Authority) -> bool {
+    let name = host.host();
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+/// Whether a browser says that a page of another site sent this: callers known by their address
+/// must not lend it to whatever page they look at.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
+    }
+    match (text("origin"), text("host")) {
+        (None, _) => false,
+        (Some(origin), Some(host)) => {
+            origin.split_once("://").is_none_or(|(_, o)| !o.eq_ignore_ascii_case(host))
+        }
+        (Some(_), None) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_this_machine_are_told_from_others() {
+        let check = |host: &'static str, local: bool| {
+            let host = Authority::from_static(host);
+            assert_eq!(is_local_name(&host), local, "{host}");
+        };
+        for host in ["localhost", "LocalHost:5000", "127.0.0.1", "127.0.0.1:5000", "[::1]:5000"] {
+            check(host, true);
+        }
+        for host in ["evil.test", "evil.test:5000", "127.0.0.1.evil.test", "localhost.evil"] {
+            check(host, false);
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_told_from_our_own_and_from_programs() {
+        let check = |headers: &[(&'static str, &'static str)], cross: bool| {
+            let map: HeaderMap = headers
+                .iter()
+                .map(|(n, v)| (n.parse().expect("name"), v.parse().expect("value")))
+                .collect();
+            assert_eq!(is_cross_site(&map), cross, "{headers:?}");
+        };
+        check(&[], false);
+        check(&[("sec-fetch-site", "same-origin")], false);
+        check(&[("sec-fetch-site", "cross-site")], true);
+        check(&[("sec-fetch-site", "same-site")], true);
+        check(&[("origin", "http://127.0.0.1:5000"), ("host", "127.0.0.1:5000")], false);
+        check(&[("origin", "http://evil.test"), ("host", "127.0.0.1:5000")], true);
+        check(&[("origin", "null"), ("host", "127.0.0.1:5000")], true);
+    }
+}

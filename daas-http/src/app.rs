@@ -1,0 +1,71 @@
+//! What all handlers share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use daas_core::engine::Engine;
+use jiff::tz::TimeZone;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::HttpConfig;
+use crate::health::Readiness;
+
+/// What the server can show but does not make itself.
+#[derive(Clone, Default)]
+pub struct Extra {
+    /// The recorder whose metrics `/metrics` shows besides our own gauges.
+    pub metrics: Option<PrometheusHandle>,
+    /// The zone of the compatible API's local times; absent: this machine's.
+    pub zone: Option<TimeZone>,
+}
+
+impl std::fmt::Debug for Extra {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Extra").field("metrics", &self.metrics.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// What all handlers share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Shared>);
+
+/// The shared things.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) config: HttpConfig,
+    pub(crate) metrics: Option<PrometheusHandle>,
+    pub(crate) zone: TimeZone,
+    /// Cancelled when the server stops: what blocks by design ends then.
+    pub(crate) stopping: CancellationToken,
+    /// Work that outlives its request: the end of abandoned desktops.
+    pub(crate) tasks: TaskTracker,
+    /// Event streams that may still be opened.
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) readiness: Readiness,
+}
+
+impl App {
+    pub(crate) fn new(config: HttpConfig, engine: Engine, extra: Extra) -> Self {
+        Self(Arc::new(Shared {
+            engine,
+            metrics: extra.metrics,
+            zone: extra.zone.unwrap_or_else(TimeZone::system),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            streams: Arc::new(Semaphore::new(config.limits.streams)),
+            readiness: Readiness::default(),
+            config,
+        }))
+    }
+}
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}

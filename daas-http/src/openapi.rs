@@ -1,0 +1,207 @@
+//! The OpenAPI 3.1 document, made from the table of routes and the types of their bodies.
+
+use std::sync::OnceLock;
+
+use axum::response::{IntoResponse, Response};
+use http::header;
+use serde_json::{Map, Value, json};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::access::{Who, name};
+use crate::compat::{CompatDestroyed, CompatEnd, CompatReady, CompatSession, CompatWish};
+use crate::health::{Figures, Health, Ready};
+use crate::problem::ProblemView;
+use crate::routes::{Body, Listener, ROUTES, Route};
+use crate::v1::keys::{KeyList, MadeKey, NewKey};
+use crate::v1::quarantine::Quarantine;
+use crate::v1::sessions::{MoreTime, Wish};
+use crate::v1::view::{SessionList, SessionView, TemplateList};
+
+pub(crate) async fn document() -> Response {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    let text = TEXT.get_or_init(|| whole().to_string());
+    ([(header::CONTENT_TYPE, "application/json")], text.as_str()).into_response()
+}
+
+fn whole() -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES.iter().filter(|route| route.listener != Listener::Guests) {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.verb.as_str().to_lowercase()] = operation(route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Desktop as a Service",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Asks are answered at once; what takes long is told by events. Paths \
+                            outside /api/v1 speak the API of the earlier orchestrator.",
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas(),
+        },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut operation = json!({
+        "operationId": operation_id(route),
+        "summary": route.summary,
+        "description": who(route.who),
+        "parameters": parameters(route),
+        "responses": responses(route),
+        "security": match route.who {
+            Who::Key(_) => json!([{"key": []}]),
+            Who::Monitoring => json!([{"key": []}, {}]),
+            _ => json!([]),
+        },
+    });
+    if let Some(schema) = route.takes {
+        operation["requestBody"] = json!({"required": true, "content": content(schema)});
+    }
+    operation
+}
+
+fn operation_id(route: &Route) -> String {
+    let words = route.path.split(['/', '{', '}', '.', '-']).filter(|word| !word.is_empty());
+    let words = std::iter::once(route.verb.as_str()).chain(words);
+    words.collect::<Vec<_>>().join("_").to_lowercase()
+}
+
+fn who(who: Who) -> String {
+    match who {
+        Who::Anyone => "For everybody.".to_owned(),
+        Who::Key(role) => format!("Needs a key of the role {} or a higher one.", name(role)),
+        Who::Monitoring => {
+            "Needs a key of the role operator, or a call from a monitoring network.".to_owned()
+        }
+        Who::CompatNetwork => "For callers from the networks of the compatible API.".to_owned(),
+        Who::Guest => "Needs the session's own token.".to_owned(),
+    }
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let string = json!({"type": "string"});
+    let in_path = route.path.split('/').filter_map(|part| {
+        let name = part.strip_prefix('{')?.strip_suffix('}')?;
+        Some(json!({"name": name, "in": "path", "required": true, "schema": string}))
+    });
+    let in_query = route.query.iter().map(|(name, meaning)| {
+        json!({"name": name, "in": "query", "description": meaning, "schema": string})
+    });
+    let mut headers = Vec::new();
+    if route.takes == Some("Wish") {
+        let meaning = "at most 256 bytes; a second wish with it is the first one";
+        headers.push(json!({"name": "Idempotency-Key", "in": "header", "description": meaning,
+            "schema": string}));
+    }
+    if route.query.iter().any(|(name, _)| *name == "after") {
+        let meaning = "the id of the event that was seen last";
+        headers.push(json!({"name": "Last-Event-ID", "in": "header", "description": meaning,
+            "schema": string}));
+    }
+    in_path.chain(in_query).chain(headers).collect()
+}
+
+fn responses(route: &Route) -> Value {
+    let mut responses = Map::new();
+    for gives in route.gives {
+        let mut response = json!({"description": gives.means});
+        match gives.body {
+            Body::Empty => {}
+            Body::Json(schema) => response["content"] = content(schema),
+            Body::Text(media) => response["content"] = json!({media: {}}),
+        }
+        responses.insert(gives.status.to_string(), response);
+    }
+    let problem = match route.listener {
+        Listener::Compat => "CompatProblem",
+        Listener::Main | Listener::Guests => "Problem",
+    };
+    for status in route.refusals().into_iter().chain([500]) {
+        // A status that is an answer of its own keeps its body.
+        responses.entry(status.to_string()).or_insert_with(
+            || json!({"description": meaning(status), "content": content(problem)}),
+        );
+    }
+    Value::Object(responses)
+}
+
+fn meaning(status: u16) -> &'static str {
+    match status {
+        400 => "Something in the request is wrong; the error names it.",
+        401 => "No key, or an unknown one; or the call comes from a network that may not call.",
+        403 => "The caller may not do this.",
+        404 => "There is no such thing, or the caller may not see it.",
+        409 => "Not in its present state, or the name is taken.",
+        413 => "The body is too large.",
+        429 => "No room: a quota or a limit; Retry-After says when to ask again.",
+        503 => "The store does not answer; try again.",
+        _ => "It failed; details, or the log, tell why.",
+    }
+}
+
+fn content(schema: &str) -> Value {
+    json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{schema}")}}})
+}
+
+fn schemas() -> Value {
+    let mut all = Schemas(Map::new());
+    all.add::<Wish>();
+    all.add::<MoreTime>();
+    all.add::<SessionView>();
+    all.add::<SessionList>();
+    all.add::<TemplateList>();
+    all.add::<Quarantine>();
+    all.add::<NewKey>();
+    all.add::<MadeKey>();
+    all.add::<KeyList>();
+    all.add::<Health>();
+    all.add::<Ready>();
+    all.add::<Figures>();
+    all.add::<CompatWish>();
+    all.add::<CompatReady>();
+    all.add::<CompatEnd>();
+    all.add::<CompatDestroyed>();
+    all.add::<CompatSession>();
+    all.insert("Problem", &ProblemView::schema());
+    let by_id = json!({
+        "type": "object",
+        "description": "Sessions by id.",
+        "additionalProperties": {"$ref": "#/components/schemas/CompatSession"},
+    });
+    all.0.insert("CompatSessions".to_owned(), by_id);
+    let problem = json!({
+        "type": "object",
+        "description": "A refusal of the compatible API.",
+        "required": ["error"],
+        "properties": {
+            "error": {"type": "string", "description": "What went wrong, in a sentence."},
+            "details": {"type": "string", "description": "More of it; there for 500 only."},
+        },
+    });
+    all.0.insert("CompatProblem".to_owned(), problem);
+    Value::Object(all.0)
+}
+
+/// Schemas by name, those they refer to included.
+struct Schemas(Map<String, Value>);
+
+impl Schemas {
+    fn add<T: ToSchema>(&mut self) {
+        let mut referred = Vec::new();
+        T::schemas(&mut referred);
+        self.insert(&T::name(), &T::schema());
+        for (name, schema) in referred {
+            self.insert(&name, &schema);
+        }
+    }
+
+    fn insert(&mut self, name: &str, schema: &RefOr<Schema>) {
+        let value = serde_json::to_value(schema).unwrap_or_default();
+        self.0.insert(name.to_owned(), value);
+    }
+}

@@ -1,0 +1,377 @@
+//! The one table of what is served, by which listener and for whom.
+//!
+//! The router, the OpenAPI document and the access test are made from it: a route that is not here
+//! does not exist.
+
+use axum::routing::{MethodRouter, delete, get, post};
+use daas_core::access::Role;
+
+use crate::access::Who;
+use crate::app::App;
+use crate::{compat, docs, guest, health, metrics_text, openapi, v1};
+
+/// Which listener serves a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// The API's.
+    Main,
+    /// The compatible API's, and the main one too.
+    Compat,
+    /// The guests'.
+    Guests,
+}
+
+/// The methods in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Reads.
+    Get,
+    /// Asks for something.
+    Post,
+    /// Asks for an end.
+    Delete,
+}
+
+impl Verb {
+    /// The method as HTTP writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// How long a route may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Within `limits.call_time`.
+    Quick,
+    /// It blocks by design.
+    Blocks,
+}
+
+/// One answer that a route gives.
+#[derive(Debug, Clone, Copy)]
+pub struct Gives {
+    /// The status.
+    pub status: u16,
+    /// What it means.
+    pub means: &'static str,
+    /// What its body is.
+    pub body: Body,
+}
+
+/// What a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// JSON of the schema of that name.
+    Json(&'static str),
+    /// Text of that media type.
+    Text(&'static str),
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Route {
+    /// The method; `GET` serves `HEAD` too.
+    pub verb: Verb,
+    /// The path, with `{names}`.
+    pub path: &'static str,
+    /// Who serves it.
+    pub listener: Listener,
+    /// Who may call it.
+    pub who: Who,
+    /// How long it may take.
+    pub pace: Pace,
+    /// What it does, in a sentence.
+    pub summary: &'static str,
+    /// Its query's fields and what they mean.
+    pub query: &'static [(&'static str, &'static str)],
+    /// The schema of the body it takes.
+    pub takes: Option<&'static str>,
+    /// What it answers when all is well.
+    pub gives: &'static [Gives],
+    /// The statuses of its refusals, besides those that follow from `who` and 500.
+    pub refuses: &'static [u16],
+    pub(crate) handler: fn() -> MethodRouter<App>,
+}
+
+impl Route {
+    /// The statuses with which it refuses.
+    pub fn refusals(&self) -> Vec<u16> {
+        let by_who: &[u16] = match self.who {
+            Who::Anyone => &[],
+            // The look-up of a key needs the store.
+            Who::Key(_) | Who::Monitoring => &[401, 403, 503],
+            Who::CompatNetwork | Who::Guest => &[401],
+        };
+        let mut all: Vec<u16> = by_who.iter().chain(self.refuses).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// A quick route of the API for everybody, that answers nothing but 200: the rest is said by
+    /// struct update.
+    const fn new(verb: Verb, path: &'static str, handler: fn() -> MethodRouter<App>) -> Self {
+        Self {
+            verb,
+            path,
+            listener: Listener::Main,
+            who: Who::Anyone,
+            pace: Pace::Quick,
+            summary: "",
+            query: &[],
+            takes: None,
+            gives: &[],
+            refuses: &[],
+            handler,
+        }
+    }
+}
+
+const fn json(status: u16, means: &'static str, schema: &'static str) -> Gives {
+    Gives { status, means, body: Body::Json(schema) }
+}
+
+const fn text(media: &'static str, means: &'static str) -> Gives {
+    Gives { status: 200, means, body: Body::Text(media) }
+}
+
+const USER: Who = Who::Key(Role::User);
+const OPERATOR: Who = Who::Key(Role::Operator);
+const ADMIN: Who = Who::Key(Role::Admin);
+const EVENT_QUERY: &[(&str, &str)] =
+    &[("after", "the cursor after which to begin; a Last-Event-ID header goes before it")];
+const LIST_QUERY: &[(&str, &str)] = &[
+    ("owner", "only this owner's, as name@realm; others' are for operators"),
+    ("phase", "only those in this phase"),
+    ("template", "only those made from this template"),
+    ("label", "only those with this label"),
+    ("live", "true: only live ones; false: only ended ones"),
+    ("limit", "at most so many, 1 to 1,000; 100 unless said"),
+    ("page", "what the page before answered as next"),
+];
+
+/// All routes.
+pub static ROUTES: &[Route] = &[
+    // -- templates and sessions
+    Route {
+        who: USER,
+        summary: "Lists the templates that the caller may use.",
+        gives: &[json(200, "The templates.", "TemplateList")],
+        ..Route::new(Verb::Get, "/api/v1/templates", || get(v1::templates::list))
+    },
+    Route {
+        who: USER,
+        summary: "Asks for a desktop. An Idempotency-Key header makes a repeat safe.",
+        takes: Some("Wish"),
+        gives: &[
+            json(200, "The Idempotency-Key was used before, for this session.", "SessionView"),
+            json(202, "Accepted; Location names the session.", "SessionView"),
+        ],
+        refuses: &[400, 409, 413, 429, 503],
+        ..Route::new(Verb::Post, "/api/v1/sessions", || post(v1::sessions::create))
+    },
+    Route {
+        who: USER,
+        summary: "Lists sessions, youngest first: one's own, or everybody's for operators.",
+        query: LIST_QUERY,
+        gives: &[json(200, "A page of sessions.", "SessionList")],
+        refuses: &[400, 503],
+        ..Route::new(Verb::Get, "/api/v1/sessions", || get(v1::sessions::list))
+    },
+    Route {
+        who: USER,
+        summary: "Shows a session.",
+        gives: &[json(200, "The session.", "SessionView")],
+        refuses: &[404, 503],
+        ..Route::new(Verb::Get, "/api/v1/sessions/{id}", || get(v1::sessions::show))
+    },
+    Route {
+        who: USER,
+        summary: "Asks for the end of a session. Asking again is no error.",
+        gives: &[
+            json(200, "It has ended.", "SessionView"),
+            json(202, "It is going to end.", "SessionView"),
+        ],
+        refuses: &[404, 503],
+        ..Route::new(Verb::Delete, "/api/v1/sessions/{id}", || delete(v1::sessions::destroy))
+    },
+    Route {
+        who: USER,
+        summary: "Asks for a personal session to lose power and keep its disk.",
+        gives: &[json(202, "Accepted.", "SessionView")],
+        refuses: &[404, 409, 503],
+        ..Route::new(Verb::Post, "/api/v1/sessions/{id}/stop", || post(v1::sessions::stop))
+    },
+    Route {
+        who: USER,
+        summary: "Asks for a session to get power; wakes a parked one.",
+        gives: &[json(202, "Accepted.", "SessionView")],
+        refuses: &[404, 409, 503],
+        ..Route::new(Verb::Post, "/api/v1/sessions/{id}/start", || post(v1::sessions::start))
+    },
+    Route {
+        who: USER,
+        summary: "Asks for one restart of a ready session.",
+        gives: &[json(202, "Accepted.", "SessionView")],
+        refuses: &[404, 409, 503],
+        ..Route::new(Verb::Post, "/api/v1/sessions/{id}/restart", || post(v1::sessions::restart))
+    },
+    Route {
+        who: USER,
+        summary: "Grants more time beyond the template's limits.",
+        takes: Some("MoreTime"),
+        gives: &[json(200, "Granted.", "SessionView")],
+        refuses: &[400, 404, 409, 413, 503],
+        ..Route::new(Verb::Post, "/api/v1/sessions/{id}/extend", || post(v1::sessions::extend))
+    },
+    Route {
+        who: USER,
+        summary: "Gives a Remote Desktop file for a ready session.",
+        gives: &[text("application/x-rdp", "The file.")],
+        refuses: &[404, 409, 503],
+        ..Route::new(Verb::Get, "/api/v1/sessions/{id}/rdp", || get(v1::rdp::file))
+    },
+    // -- events
+    Route {
+        who: USER,
+        pace: Pace::Blocks,
+        summary: "Streams a session's events, from its first unless said, with its progress.",
+        query: EVENT_QUERY,
+        gives: &[text("text/event-stream", "Events; each has its cursor as id.")],
+        refuses: &[400, 404, 429, 503],
+        ..Route::new(Verb::Get, "/api/v1/sessions/{id}/events", || get(v1::events::of_session))
+    },
+    Route {
+        who: USER,
+        pace: Pace::Blocks,
+        summary: "Streams the events of one's own sessions, or of all for operators, from now on \
+                  unless said.",
+        query: EVENT_QUERY,
+        gives: &[text("text/event-stream", "Events; each has its cursor as id.")],
+        refuses: &[400, 429, 503],
+        ..Route::new(Verb::Get, "/api/v1/events", || get(v1::events::of_all))
+    },
+    // -- operators and administrators
+    Route {
+        who: OPERATOR,
+        summary: "Shows what the last comparison with the hypervisors found.",
+        gives: &[json(200, "What was found.", "Quarantine")],
+        ..Route::new(Verb::Get, "/api/v1/quarantine", || get(v1::quarantine::show))
+    },
+    Route {
+        who: ADMIN,
+        summary: "Lists API keys, without the keys themselves.",
+        gives: &[json(200, "The keys.", "KeyList")],
+        refuses: &[503],
+        ..Route::new(Verb::Get, "/api/v1/keys", || get(v1::keys::list))
+    },
+    Route {
+        who: ADMIN,
+        summary: "Makes an API key. It is shown this once.",
+        takes: Some("NewKey"),
+        gives: &[json(201, "The key.", "MadeKey")],
+        refuses: &[400, 409, 413, 503],
+        ..Route::new(Verb::Post, "/api/v1/keys", || post(v1::keys::create))
+    },
+    Route {
+        who: ADMIN,
+        summary: "Revokes an API key.",
+        gives: &[Gives { status: 204, means: "Revoked.", body: Body::Empty }],
+        refuses: &[404, 503],
+        ..Route::new(Verb::Delete, "/api/v1/keys/{name}", || delete(v1::keys::revoke))
+    },
+    // -- the API about itself
+    Route {
+        summary: "Describes this API.",
+        gives: &[text("application/json", "An OpenAPI 3.1 document.")],
+        ..Route::new(Verb::Get, "/api/v1/openapi.json", || get(openapi::document))
+    },
+    Route {
+        summary: "Shows this description to people.",
+        gives: &[text("text/html", "A page.")],
+        ..Route::new(Verb::Get, "/api/docs", || get(docs::page))
+    },
+    Route {
+        summary: "The page's style or script.",
+        gives: &[text("text/plain", "The file.")],
+        refuses: &[404],
+        ..Route::new(Verb::Get, "/api/docs/{file}", || get(docs::file))
+    },
+    // -- health and metrics
+    Route {
+        summary: "Says that the process is up.",
+        gives: &[json(200, "It is.", "Health")],
+        ..Route::new(Verb::Get, "/health", || get(health::health))
+    },
+    Route {
+        summary: "Says whether the store and the hypervisors answer; looked at every 5 s at most.",
+        gives: &[json(200, "All do.", "Ready"), json(503, "Some do not.", "Ready")],
+        ..Route::new(Verb::Get, "/ready", || get(health::ready))
+    },
+    Route {
+        who: Who::Monitoring,
+        summary: "Metrics in Prometheus's text format.",
+        gives: &[text("text/plain", "The metrics.")],
+        refuses: &[503],
+        ..Route::new(Verb::Get, "/metrics", || get(metrics_text::show))
+    },
+    Route {
+        who: Who::Monitoring,
+        summary: "A few figures as JSON.",
+        gives: &[json(200, "The figures.", "Figures")],
+        refuses: &[503],
+        ..Route::new(Verb::Get, "/api/metrics", || get(health::figures))
+    },
+    // -- the API of the earlier orchestrator
+    Route {
+        listener: Listener::Compat,
+        summary: "A page for people.",
+        gives: &[text("text/html", "The page.")],
+        ..Route::new(Verb::Get, "/", || get(compat::page))
+    },
+    Route {
+        listener: Listener::Compat,
+        who: Who::CompatNetwork,
+        summary: "Lists the sessions asked for here, those that ended within a day included.",
+        gives: &[json(200, "Sessions by id.", "CompatSessions")],
+        refuses: &[500],
+        ..Route::new(Verb::Get, "/api/sessions", || get(compat::list))
+    },
+    Route {
+        listener: Listener::Compat,
+        who: Who::CompatNetwork,
+        pace: Pace::Blocks,
+        summary: "Makes a desktop and answers when it is ready.",
+        takes: Some("CompatWish"),
+        gives: &[json(200, "It is ready.", "CompatReady")],
+        refuses: &[400, 500],
+        ..Route::new(Verb::Post, "/api/session/create", || post(compat::create))
+    },
+    Route {
+        listener: Listener::Compat,
+        who: Who::CompatNetwork,
+        pace: Pace::Blocks,
+        summary: "Destroys a desktop and answers when that is proved.",
+        takes: Some("CompatEnd"),
+        gives: &[json(200, "It is gone.", "CompatDestroyed")],
+        refuses: &[400, 500],
+        ..Route::new(Verb::Post, "/api/session/destroy", || post(compat::destroy))
+    },
+    // -- guests
+    Route {
+        listener: Listener::Guests,
+        who: Who::Guest,
+        summary: "Takes a guest's report of its use.",
+        takes: Some("Report"),
+        gives: &[Gives { status: 204, means: "Taken.", body: Body::Empty }],
+        refuses: &[400, 413, 503],
+        ..Route::new(Verb::Post, "/guest/v1/sessions/{id}/activity", || post(guest::report))
+    },
+];

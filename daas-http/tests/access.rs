@@ -1,0 +1,161 @@
+//! Who may call what: every route, called by everybody.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps None has failed")]
+
+mod world;
+
+use std::fmt::Write as _;
+
+use axum::body::Body;
+use daas_core::session::Phase;
+use daas_http::routes::{Listener, ROUTES, Route};
+use daas_http::{CompatConfig, HttpConfig};
+use http::Request;
+use world::{Answer, Wanted, World, check_golden, from, request, send, with_body, with_key};
+
+const ELSEWHERE: &str = "203.0.113.9";
+const CALLERS: [&str; 8] =
+    ["anonymous", "elsewhere", "alice", "bob", "operator", "admin", "guest", "other-guest"];
+
+#[tokio::test]
+async fn every_route_answers_whom_its_row_says() {
+    let mut matrix = String::new();
+    for route in ROUTES {
+        write!(matrix, "{:6} {}\n      ", route.verb.as_str(), route.path).unwrap();
+        for caller in CALLERS {
+            // A world of its own: what one caller may do must not change what the next one sees.
+            let world = World::new().await;
+            let id = world.asked().await;
+            world.phase(&id, Phase::Ready).await;
+            let status = call(&world, route, caller, &id).await;
+            let described = route.gives.iter().map(|g| g.status).chain(route.refusals());
+            let described: Vec<u16> = described.collect();
+            assert!(described.contains(&status), "{} {caller}: {status} not described", route.path);
+            write!(matrix, " {caller}={status}").unwrap();
+            world.stop().await;
+        }
+        matrix.push('\n');
+    }
+    check_golden("access.txt", &matrix);
+}
+
+/// The status that `caller` gets for `route` on alice's session `id`.
+async fn call(world: &World, route: &Route, caller: &str, id: &str) -> u16 {
+    let path = route.path.replace("{id}", id).replace("{name}", "bob").replace("{file}", "docs.js");
+    let request = with_body(request(route.verb.as_str(), &path), body(route, id));
+    let request = from(request, if caller == "elsewhere" { ELSEWHERE } else { "127.0.0.1" });
+    let token = |id: &str| world.engine.key().guest_token(&id.parse().unwrap(), 1).expose().clone();
+    let key = match caller {
+        "alice" => world.keys.alice.clone(),
+        "bob" => world.keys.bob.clone(),
+        "operator" => world.keys.operator.clone(),
+        "admin" => world.keys.admin.clone(),
+        "guest" => token(id),
+        "other-guest" => token("desktop-bbbbbbb"),
+        _ => String::new(),
+    };
+    let router = match route.listener {
+        Listener::Guests => world.face.guests.clone(),
+        Listener::Main | Listener::Compat => world.face.main.clone(),
+    };
+    send(router, with_key(request, &key)).await.status().as_u16()
+}
+
+fn body(route: &Route, id: &str) -> String {
+    match route.takes {
+        None => String::new(),
+        Some("Wish") => r#"{"template":"lab"}"#.to_owned(),
+        Some("MoreTime") => r#"{"seconds":60}"#.to_owned(),
+        Some("NewKey") => r#"{"name":"new","owner":"new","role":"user"}"#.to_owned(),
+        Some("CompatWish") => r#"{"username":"dave"}"#.to_owned(),
+        Some("CompatEnd") => format!(r#"{{"session_id":"{id}"}}"#),
+        Some("Report") => r#"{"sessions":[],"uptime_seconds":1,"boot_id":"b"}"#.to_owned(),
+        Some(other) => panic!("this test knows no body for {other}"),
+    }
+}
+
+#[tokio::test]
+async fn each_listener_serves_its_own_routes_only() {
+    let world = World::new().await;
+    let faces = [
+        (Listener::Main, world.face.main.clone()),
+        (Listener::Compat, world.face.compat.clone()),
+        (Listener::Guests, world.face.guests.clone()),
+    ];
+    for (listener, router) in faces {
+        for route in ROUTES {
+            let serves = route.listener == listener
+                || (listener == Listener::Main && route.listener == Listener::Compat);
+            if serves {
+                continue;
+            }
+            let path = route.path.replace("{id}", "desktop-aaaaaaa");
+            let request = with_key(request(route.verb.as_str(), &path), &world.keys.admin);
+            let status = send(router.clone(), request).await.status().as_u16();
+            assert_eq!(status, 404, "{listener:?} {path}");
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn without_compat_its_routes_are_not_there() {
+    let compat = CompatConfig { enabled: false, ..CompatConfig::default() };
+    let config = HttpConfig { compat, ..HttpConfig::default() };
+    let world = World::with(Wanted { config, ..Wanted::default() }).await;
+    for path in ["/", "/api/sessions"] {
+        assert_eq!(world.get(path, &world.keys.admin).await.status, 404, "{path}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_callers_network_is_seen_through_trusted_proxies_only() {
+    let proxies = vec!["192.0.2.1".parse().unwrap()];
+    let config = HttpConfig { trusted_proxies: proxies, ..HttpConfig::default() };
+    let world = World::with(Wanted { config, idle_engine: true, ..Wanted::default() }).await;
+    let check = async |peer: &str, forwarded: &str, status: u16| {
+        let mut request: Request<Body> = from(request("GET", "/api/sessions"), peer);
+        if !forwarded.is_empty() {
+            request.headers_mut().insert("x-forwarded-for", forwarded.parse().unwrap());
+        }
+        let answer = world.send(request).await.status().as_u16();
+        assert_eq!(answer, status, "{peer} for {forwarded:?}");
+    };
+    check("127.0.0.1", "", 200).await;
+    check("192.0.2.1", "127.0.0.1", 200).await;
+    check("192.0.2.1", "127.0.0.1, 203.0.113.9", 401).await;
+    check("192.0.2.1", "203.0.113.9, 127.0.0.1, 192.0.2.1", 200).await;
+    check("192.0.2.1", "127.0.0.1, rubbish", 401).await;
+    check("192.0.2.1", "", 401).await;
+    check("203.0.113.9", "127.0.0.1", 401).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_proxy_of_this_machine_that_is_not_trusted_lends_nobody_its_address() {
+    let world = World::with(Wanted { idle_engine: true, ..Wanted::default() }).await;
+    for (path, host, status) in [
+        ("/api/sessions", "daas.example", 401),
+        ("/metrics", "daas.example", 401),
+        ("/api/sessions", "localhost:5000", 200),
+        ("/metrics", "[::1]:5000", 200),
+    ] {
+        let mut request = request("GET", path);
+        request.headers_mut().insert("host", host.parse().unwrap());
+        assert_eq!(world.send(request).await.status().as_u16(), status, "{path} as {host}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_cannot_use_its_readers_network() {
+    let world = World::with(Wanted { idle_engine: true, ..Wanted::default() }).await;
+    let mut request = with_body(request("POST", "/api/session/create"), r#"{"username":"x"}"#);
+    request.headers_mut().insert("origin", "http://evil.test".parse().unwrap());
+    request.headers_mut().insert("host", "127.0.0.1:5000".parse().unwrap());
+    let refused = Answer::of(world.send(request).await).await;
+    assert_eq!(refused.status, 401, "{}", refused.text);
+    assert_eq!(world.get("/api/sessions", "").await.text, "{}");
+    world.stop().await;
+}

@@ -1,0 +1,349 @@
+//! A small deployment for the tests of the HTTP face: fake backends, a store in memory, keys.
+
+#![allow(clippy::unwrap_used, dead_code, reason = "shared by several test programs")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use daas_core::access::Role;
+use daas_core::clock::{Clock, ManualClock, TokioClock};
+use daas_core::engine::{Caller, Engine, Parts, Running, Settings};
+use daas_core::fake::{FakeConfigurator, FakeGuests, FakePlatform, FakeProvisioner, Timing};
+use daas_core::idle::TemplateRules;
+use daas_core::ids::{BackendName, DeploymentId, Organisation, SessionId};
+use daas_core::machine::{
+    Destroyed, Ensured, Listed, MachineSpec, Observation, Power, Reservation, Taken,
+};
+use daas_core::owner::Owner;
+use daas_core::progress::Progress;
+use daas_core::provisioner::{Examine, Extras, Finding, Place, Places, Provisioner};
+use daas_core::secret::DeploymentKey;
+use daas_core::session::{Phase, Session};
+use daas_core::store::quota::Quotas;
+use daas_core::store::{SessionStore, memory::MemoryStore};
+use daas_core::template::{ReadyWhen, Template};
+use daas_core::{Error, Kind, Operation, Result};
+use daas_http::access::Peer;
+use daas_http::{Extra, Face, HttpConfig, mint_key};
+use http::{Request, header};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// How long a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Where callers are, unless a test says otherwise.
+pub(crate) const HERE: &str = "127.0.0.1:4711";
+
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) face: Face,
+    pub(crate) config: HttpConfig,
+    pub(crate) platform: Arc<FakePlatform>,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) away: Arc<AtomicBool>,
+    pub(crate) keys: Keys,
+    running: Option<Running>,
+}
+
+/// One key for each role, and one for another user.
+pub(crate) struct Keys {
+    pub(crate) alice: String,
+    pub(crate) bob: String,
+    pub(crate) operator: String,
+    pub(crate) admin: String,
+}
+
+/// What differs between tests.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    pub(crate) timing: Timing,
+    pub(crate) quotas: Quotas,
+    /// Absent: `lab` alone.
+    pub(crate) templates: Option<Vec<Template>>,
+    pub(crate) config: HttpConfig,
+    /// The engine's loops are not started: sessions stay as they are asked for.
+    pub(crate) idle_engine: bool,
+    /// The clock stands still, for files that hold times.
+    pub(crate) frozen: bool,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(Wanted::default()).await
+    }
+
+    pub(crate) async fn with(wanted: Wanted) -> Self {
+        let deployment = DeploymentId::mint();
+        let platform = FakePlatform::with(wanted.timing);
+        let store = Arc::new(MemoryStore::of(deployment.clone()));
+        let away = Arc::<AtomicBool>::default();
+        let provisioner = Fake {
+            real: FakeProvisioner::new("fake".parse().unwrap(), deployment, Arc::clone(&platform)),
+            looks: Looks(Arc::clone(&away)),
+        };
+        let guests = FakeGuests::new();
+        let configurator = FakeConfigurator::new("inside".parse().unwrap(), guests);
+        let start = "2026-11-20T10:11:12.345Z".parse().unwrap();
+        let clock: Arc<dyn Clock> = if wanted.frozen {
+            Arc::new(ManualClock::starting_at(start))
+        } else {
+            Arc::new(TokioClock::starting_at(start))
+        };
+        let engine = Engine::new(Parts {
+            store: Arc::clone(&store) as Arc<dyn SessionStore>,
+            provisioners: vec![Arc::new(provisioner)],
+            configurators: vec![Arc::new(configurator)],
+            policy: Arc::new(TemplateRules),
+            templates: wanted.templates.unwrap_or_else(|| vec![template("lab")]),
+            clock,
+            key: DeploymentKey::new(vec![7; 32]).unwrap(),
+            settings: Settings { quotas: wanted.quotas, ..Settings::default() },
+        })
+        .await
+        .unwrap();
+        let keys = Keys {
+            alice: key(&engine, "alice", Role::User).await,
+            bob: key(&engine, "bob", Role::User).await,
+            operator: key(&engine, "olga", Role::Operator).await,
+            admin: key(&engine, "root", Role::Admin).await,
+        };
+        let extra = Extra { zone: Some(jiff::tz::TimeZone::UTC), ..Extra::default() };
+        let face = Face::new(wanted.config.clone(), engine.clone(), extra);
+        let running = (!wanted.idle_engine).then(|| engine.start());
+        Self { engine, face, config: wanted.config, platform, store, away, keys, running }
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.face.stop();
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Response {
+        send(self.face.main.clone(), request).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, key: &str) -> Answer {
+        Answer::of(self.send(with_key(request("GET", path), key)).await).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str, key: &str) -> Answer {
+        Answer::of(self.send(with_key(request("DELETE", path), key)).await).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, key: &str, body: impl ToString) -> Answer {
+        Answer::of(self.send(with_body(with_key(request("POST", path), key), body)).await).await
+    }
+
+    pub(crate) async fn record(&self, id: &str) -> Session {
+        self.store.get(&id.parse().unwrap()).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn phase(&self, id: &str, phase: Phase) -> Session {
+        let id: SessionId = id.parse().unwrap();
+        let mut news = self.store.watch();
+        let waited = tokio::time::timeout(PATIENCE, async {
+            loop {
+                news.borrow_and_update();
+                let session = self.store.get(&id).await.unwrap().unwrap();
+                if session.phase == phase {
+                    return session;
+                }
+                news.changed().await.unwrap();
+            }
+        });
+        waited.await.unwrap_or_else(|_| panic!("{id} is not {phase} within {PATIENCE:?}"))
+    }
+
+    /// Asks for a desktop as alice and answers its id.
+    pub(crate) async fn asked(&self) -> String {
+        let made = self.post("/api/v1/sessions", &self.keys.alice, r#"{"template":"lab"}"#).await;
+        assert_eq!(made.status, 202, "{}", made.text);
+        made.json["id"].as_str().unwrap().to_owned()
+    }
+}
+
+pub(crate) async fn send(router: axum::Router, mut request: Request<Body>) -> Response {
+    if request.extensions().get::<Peer>().is_none() {
+        let here: SocketAddr = HERE.parse().unwrap();
+        request.extensions_mut().insert(Peer(here));
+    }
+    tokio::time::timeout(PATIENCE, router.oneshot(request)).await.unwrap().unwrap()
+}
+
+pub(crate) fn request(method: &str, path: &str) -> Request<Body> {
+    Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+}
+
+pub(crate) fn from(mut request: Request<Body>, address: &str) -> Request<Body> {
+    request.extensions_mut().insert(Peer(SocketAddr::new(address.parse().unwrap(), 4711)));
+    request
+}
+
+pub(crate) fn with_key(mut request: Request<Body>, key: &str) -> Request<Body> {
+    if !key.is_empty() {
+        let value = format!("Bearer {key}").parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+    }
+    request
+}
+
+pub(crate) fn with_body(mut request: Request<Body>, body: impl ToString) -> Request<Body> {
+    let json = "application/json".parse().unwrap();
+    request.headers_mut().insert(header::CONTENT_TYPE, json);
+    *request.body_mut() = Body::from(body.to_string());
+    request
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) text: String,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    pub(crate) async fn of(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = tokio::time::timeout(PATIENCE, body.collect()).await.unwrap().unwrap();
+        let text = String::from_utf8(bytes.to_bytes().to_vec()).unwrap();
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Self { status: parts.status.as_u16(), headers: parts.headers, text, json }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|v| v.to_str().unwrap()).unwrap_or_default()
+    }
+}
+
+pub(crate) fn template(name: &str) -> Template {
+    let mut template = Template::new(name.parse().unwrap(), "fake".parse().unwrap(), "image");
+    template.ready_when = ReadyWhen::Agent;
+    template.configurator = Some("inside".parse().unwrap());
+    template
+}
+
+pub(crate) fn alice() -> Caller {
+    Caller {
+        owner: Owner { realm: "api".into(), name: "alice".into() },
+        organisation: Organisation::default(),
+        role: Role::User,
+    }
+}
+
+async fn key(engine: &Engine, name: &str, role: Role) -> String {
+    let owner = Owner { realm: "api".into(), name: name.into() };
+    let now = engine.clock().now();
+    let (text, key) = mint_key(name, owner, Organisation::default(), role, now).unwrap();
+    engine.store().keys().add_key(&key).await.unwrap();
+    text.expose().clone()
+}
+
+/// The fake provisioner, which can also say how its platform is.
+#[derive(Debug)]
+struct Fake {
+    real: FakeProvisioner,
+    looks: Looks,
+}
+
+#[derive(Debug, Clone)]
+struct Looks(Arc<AtomicBool>);
+
+impl Looks {
+    fn reached(&self) -> Result<()> {
+        if self.0.load(Ordering::SeqCst) {
+            let why = "cannot reach the platform; check its url";
+            return Err(Error::new(Kind::Unavailable, Operation::Observe, "fake", why));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl Examine for Looks {
+    async fn reachable(&self) -> Result<()> {
+        self.reached()
+    }
+
+    async fn examine(&self, _: &[Template]) -> Vec<Finding> {
+        Vec::new()
+    }
+}
+
+#[async_trait::async_trait]
+impl Places for Looks {
+    async fn places(&self) -> Result<Vec<Place>> {
+        self.reached()?;
+        Ok(vec![Place {
+            name: "node1".into(),
+            online: true,
+            processor: 0.25,
+            memory_used_mib: 1024,
+            memory_mib: 4096,
+        }])
+    }
+}
+
+#[async_trait::async_trait]
+impl Provisioner for Fake {
+    fn name(&self) -> &BackendName {
+        self.real.name()
+    }
+
+    async fn reserve(
+        &self,
+        id: &SessionId,
+        spec: &MachineSpec,
+        taken: &Taken,
+    ) -> Result<Reservation> {
+        self.real.reserve(id, spec, taken).await
+    }
+
+    async fn ensure(
+        &self,
+        reservation: &Reservation,
+        spec: &MachineSpec,
+        power: Power,
+        progress: &Progress,
+    ) -> Result<Ensured> {
+        self.real.ensure(reservation, spec, power, progress).await
+    }
+
+    async fn observe(&self, reservation: &Reservation) -> Observation {
+        self.real.observe(reservation).await
+    }
+
+    async fn destroy(&self, reservation: &Reservation) -> Result<Destroyed> {
+        self.real.destroy(reservation).await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>> {
+        self.real.list().await
+    }
+
+    fn extras(&self) -> Extras {
+        Extras {
+            places: Some(Arc::new(self.looks.clone())),
+            examine: Some(Arc::new(self.looks.clone())),
+            ..Extras::default()
+        }
+    }
+}
+
+/// Compares `text` with a file of `tests/golden`; `UPDATE_GOLDEN=1` writes it instead.
+pub(crate) fn check_golden(name: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == text, "{name} differs; it is now:\n{text}\nand was:\n{golden}");
+}

@@ -1,0 +1,119 @@
+//! Every statement that touches a table, in one list: a test explains each of them, so that none
+//! can come to read a whole table unnoticed. Only this file can make a [`Sql`].
+
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{AssertSqlSafe, Sqlite};
+
+/// A statement of the list below, or a page's from [`crate::list`].
+#[derive(Debug, Clone)]
+pub(crate) struct Sql(Text);
+
+#[derive(Debug, Clone)]
+enum Text {
+    Fixed(&'static str),
+    Composed(String),
+}
+
+impl Sql {
+    /// A statement put together from fixed pieces; values are bound, never written into it.
+    pub(crate) fn composed(pieces: String) -> Self {
+        Self(Text::Composed(pieces))
+    }
+
+    /// The statement, ready for its values.
+    pub(crate) fn query<'q>(&self) -> sqlx::query::Query<'q, Sqlite, SqliteArguments> {
+        match &self.0 {
+            Text::Fixed(text) => sqlx::query(*text),
+            Text::Composed(text) => sqlx::query(AssertSqlSafe(text.clone())),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        match &self.0 {
+            Text::Fixed(text) => text,
+            Text::Composed(text) => text,
+        }
+    }
+}
+
+macro_rules! statements {
+    ($($name:ident = $text:literal;)*) => {
+        $(pub(crate) const $name: Sql = Sql(Text::Fixed($text));)*
+        /// All of them, by name.
+        #[cfg(test)]
+        pub(crate) const ALL: &[(&str, Sql)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+statements! {
+    DEPLOYMENT = "SELECT id FROM deployment WHERE one = 1";
+    DEPLOYMENT_MINT = "INSERT OR IGNORE INTO deployment (one, id) VALUES (1, ?)";
+    LEASES_VOID = "UPDATE due SET due_at = MIN(COALESCE(due_at, ?1), ?1), holder = NULL,
+        lease_until = NULL WHERE wake_at IS NOT NULL AND lease_until IS NOT NULL";
+
+    SESSION_GET = "SELECT record FROM session WHERE id = ?";
+    SESSION_INSERT = "INSERT INTO session (id, version, realm, name, organisation, template, label,
+        phase, live, cores, memory_mib, created_at, ready_at, ended_at, record)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    SESSION_UPDATE = "UPDATE session SET version = ?2, realm = ?3, name = ?4, organisation = ?5,
+        template = ?6, label = ?7, phase = ?8, live = ?9, cores = ?10, memory_mib = ?11,
+        created_at = ?12, ready_at = ?13, ended_at = ?14, record = ?15 WHERE id = ?1";
+    SESSION_STATE = "SELECT session.version, due.fence, due.lease_until IS NOT NULL AS held
+        FROM session JOIN due ON due.session = session.id WHERE session.id = ?";
+    SESSION_BY_LABEL = "SELECT id FROM session
+        WHERE realm = ? AND name = ? AND label = ? AND live = 1 AND id <> ?";
+    SESSION_POOLED = "SELECT record FROM session INDEXED BY session_pooled
+        WHERE phase = 'pooled' AND realm = '' AND name = '' AND template = ?
+        ORDER BY ready_at LIMIT 1";
+    SESSIONS_RESERVED = "SELECT record FROM session WHERE id IN
+        (SELECT session FROM reservation WHERE provisioner = ?)";
+
+    RESERVATIONS_OF = "SELECT provisioner, machine FROM reservation WHERE session = ?";
+    RESERVATION_HOLDER = "SELECT session FROM reservation WHERE provisioner = ? AND machine = ?";
+    RESERVATION_INSERT =
+        "INSERT INTO reservation (provisioner, machine, session) VALUES (?, ?, ?)";
+    RESERVATION_DELETE = "DELETE FROM reservation WHERE provisioner = ? AND machine = ?";
+
+    USAGE = "SELECT sessions, cores, memory_mib FROM usage
+        WHERE scope = ? AND realm = ? AND name = ?";
+    PHASES = "SELECT phase, sessions FROM phase_count";
+    TOTAL = "SELECT created, ended, ended_after_ms FROM total WHERE one = 1";
+
+    DUE_INSERT = "INSERT INTO due (session, due_at) VALUES (?, ?)";
+    DUE_ANY = "SELECT 1 FROM due WHERE wake_at <= ? LIMIT 1";
+    DUE_NEXT = "SELECT wake_at FROM due WHERE wake_at >= -9223372036854775807
+        ORDER BY wake_at LIMIT 1";
+    DUE_TAKEN = "SELECT due.session, due.fence, session.record
+        FROM due INDEXED BY due_wake JOIN session ON session.id = due.session
+        WHERE due.wake_at <= ? ORDER BY due.wake_at LIMIT ?";
+    DUE_TAKE = "UPDATE due SET fence = fence + 1, due_at = NULL, holder = ?2, lease_until = ?3
+        WHERE session = ?1";
+    DUE_RENEW = "UPDATE due SET lease_until = ?4
+        WHERE session = ?1 AND fence = ?2 AND holder = ?3 AND lease_until IS NOT NULL";
+    DUE_RELEASE = "UPDATE due SET due_at = COALESCE(due_at, ?3), holder = NULL, lease_until = NULL
+        WHERE session = ?1 AND fence = ?2 AND lease_until IS NOT NULL";
+    DUE_GIVE_BACK = "UPDATE due SET due_at = COALESCE(due_at, ?2), holder = NULL,
+        lease_until = NULL WHERE session = ?1";
+    DUE_SET = "UPDATE due SET due_at = ?2 WHERE session = ?1";
+    DUE_HASTEN = "UPDATE due SET due_at = MIN(COALESCE(due_at, ?2), ?2) WHERE session = ?1";
+
+    EVENT_INSERT = "INSERT INTO event (at, session, realm, name, organisation, body)
+        VALUES (?, ?, ?, ?, ?, ?)";
+    EVENT_NEWEST = "SELECT cursor FROM event WHERE cursor > 0 ORDER BY cursor DESC LIMIT 1";
+
+    ACTIVITY_GET = "SELECT body FROM activity WHERE session = ?";
+    ACTIVITY_PUT = "INSERT INTO activity (session, body)
+        SELECT id, ?2 FROM session WHERE id = ?1
+        ON CONFLICT (session) DO UPDATE SET body = excluded.body";
+
+    IDEMPOTENCY_GET = "SELECT session FROM idempotency WHERE realm = ? AND name = ? AND key = ?";
+    IDEMPOTENCY_PUT = "INSERT INTO idempotency (realm, name, key, session) VALUES (?, ?, ?, ?)";
+
+    KEY_THERE = "SELECT 1 FROM api_key WHERE name = ?1
+        UNION ALL SELECT 1 FROM api_key WHERE hash = ?2";
+    KEY_INSERT = "INSERT INTO api_key (name, hash, body) VALUES (?, ?, ?)";
+    KEY_BY_HASH = "SELECT body FROM api_key WHERE hash = ?";
+    KEYS_ALL = "SELECT body FROM api_key ORDER BY name";
+    KEY_DELETE = "DELETE FROM api_key WHERE name = ?";
+}
