@@ -107,12 +107,7 @@ fn live(
     machines_max: usize,
     faults: Vec<(usize, Fault)>,
 ) -> (Vec<&'static str>, usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    paused().block_on(async {
         let world = World::new(faults, machines_max);
         let operator = tokio::spawn(Arc::clone(&world).operate());
         story(&world).await;
@@ -124,6 +119,24 @@ fn live(
         operator.abort();
         (calls, world.plan.fired())
     })
+}
+
+/// Lives `story`, and judges what is left only after the sweeps have had their turn.
+fn live_and_sweep(story: Story, faults: Vec<(usize, Fault)>) {
+    paused().block_on(async {
+        let world = World::new(faults, 200);
+        let operator = tokio::spawn(Arc::clone(&world).operate());
+        story(&world).await;
+        tokio::time::sleep(AFTERMATH).await;
+        world.judge_left().await;
+        assert_eq!(world.plan.fired(), 1);
+        operator.abort();
+    });
+}
+
+fn paused() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().unwrap()
 }
 
 /// Lives `story` with these faults; what went wrong, or how many faults happened.
@@ -221,4 +234,30 @@ fn lives_with_several_crashes_end_well() {
     several_at_once("personal", 2, 200, |world| Box::pin(personal(world)));
     several_at_once("cancelled", 3, 300, |world| Box::pin(cancelled(world)));
     several_at_once("close behind", 4, 200, |world| Box::pin(close_behind(world)));
+}
+
+/// An order of a machine that was still on its way when it was given up: the machine may appear
+/// when its record has ended, and is then found and removed as an orphan.
+#[test]
+fn an_order_that_arrives_late_leaves_nothing_behind() {
+    let stories: [(&str, Story); 2] = [
+        ("ephemeral", |world| Box::pin(ephemeral(world))),
+        ("cancelled", |world| Box::pin(cancelled(world))),
+    ];
+    let mut points = 0;
+    for (name, story) in stories {
+        let (calls, _) = live(story, 200, Vec::new());
+        let orders = calls.iter().enumerate().filter(|(_, call)| **call == "ensure");
+        for (at, _) in orders {
+            for seconds in [1, 5, 15, 60] {
+                points += 1;
+                let late = Fault::Late(Duration::from_secs(seconds));
+                let lived = AssertUnwindSafe(|| live_and_sweep(story, vec![(at, late)]));
+                let fired = catch_unwind(lived);
+                assert!(fired.is_ok(), "{name}: call {at}, {late:?}");
+            }
+        }
+    }
+    eprintln!("late: {points} crash points");
+    assert!(points >= 8, "{points} points only");
 }

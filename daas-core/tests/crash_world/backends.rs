@@ -45,7 +45,16 @@ impl Provisioner for GatedProvisioner {
         progress: &Progress,
     ) -> Result<Ensured> {
         let ensure = || self.real.ensure(reservation, spec, power, progress);
-        self.gate.pass("ensure", ensure, || Err(cut_off(Operation::Ensure))).await
+        let failed = || Err(cut_off(Operation::Ensure));
+        let later = |delay| {
+            let (real, held, spec) = (Arc::clone(&self.real), reservation.clone(), spec.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                // Nobody waits for the answer any more.
+                let _ = real.ensure(&held, &spec, power, &Progress::silent()).await;
+            });
+        };
+        self.gate.pass_or_late("ensure", ensure, failed, later).await
     }
 
     async fn observe(&self, reservation: &Reservation) -> Observation {

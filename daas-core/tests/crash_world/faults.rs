@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use daas_core::{Error, Kind, Operation};
 use futures::future::BoxFuture;
@@ -24,6 +25,9 @@ pub(crate) enum Fault {
     KillBefore,
     /// The process dies after the effect.
     KillAfter,
+    /// It fails, and has its effect this much later: an order that was still on its way. For orders
+    /// of machines only; elsewhere it is as [`Fault::FailBefore`].
+    Late(Duration),
 }
 
 impl Fault {
@@ -111,12 +115,27 @@ impl Gate {
         effect: impl Fn() -> BoxFuture<'a, T>,
         failed: impl Fn() -> T,
     ) -> T {
+        self.pass_or_late(name, effect, failed, |_| ()).await
+    }
+
+    /// As [`Gate::pass`]; `later` sends the call on its way, to arrive after a delay.
+    pub(crate) async fn pass_or_late<'a, T>(
+        &self,
+        name: &'static str,
+        effect: impl Fn() -> BoxFuture<'a, T>,
+        failed: impl Fn() -> T,
+        later: impl Fn(Duration),
+    ) -> T {
         if *self.life.borrow() == Life::Dead {
             return std::future::pending().await;
         }
         match self.plan.count(name) {
             None => effect().await,
             Some(Fault::FailBefore) => failed(),
+            Some(Fault::Late(delay)) => {
+                later(delay);
+                failed()
+            }
             Some(Fault::FailAfter) => {
                 effect().await;
                 failed()
