@@ -58,7 +58,8 @@ pub enum What {
     },
     /// The session is going to end soon.
     Warning {
-        /// When.
+        /// When. Not `at` in JSON: that is when the event happened.
+        #[serde(rename = "ends_at")]
         at: Timestamp,
         /// What that is decided on.
         evidence: Evidence,
@@ -84,4 +85,45 @@ pub struct NewEvent {
     pub at: Timestamp,
     /// What happened.
     pub what: What,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_event_survives_json() {
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        let evidence = Evidence {
+            rule: "idle".into(),
+            measured_seconds: 1,
+            limit_seconds: 2,
+            reported_at: Some(at(1)),
+        };
+        for what in [
+            What::Requested { template: "lab".into() },
+            What::Phase { from: Phase::Queued, to: Phase::Creating, reason: "room".into() },
+            What::Goal {
+                goal: Goal::Gone,
+                by: "idle".into(),
+                reason: "unused".into(),
+                evidence: Some(evidence.clone()),
+            },
+            What::Warning { at: at(99), evidence },
+            What::Failed { attempt: 2, reason: "away".into() },
+            What::Note { text: "noted".into() },
+        ] {
+            let event = Event {
+                cursor: Cursor(7),
+                at: at(5),
+                session: "desktop-aaaaaaa".parse().expect("an id"),
+                owner: None,
+                organisation: Organisation::default(),
+                what,
+            };
+            let json = serde_json::to_string(&event).expect("serialises");
+            let back: Event = serde_json::from_str(&json).expect("reads back");
+            assert_eq!(back, event, "{json}");
+        }
+    }
 }

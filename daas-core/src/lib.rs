@@ -20,6 +20,7 @@ pub mod access;
 pub mod activity;
 pub mod clock;
 pub mod configurator;
+pub mod conformance;
 pub mod engine;
 pub mod error;
 pub mod event;

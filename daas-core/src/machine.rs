@@ -50,6 +50,16 @@ impl Taken {
         }
     }
 
+    /// Makes `held` all that `session` holds here.
+    pub fn replace<'a>(
+        &mut self,
+        session: &SessionId,
+        held: impl Iterator<Item = &'a Reservation>,
+    ) {
+        self.by_machine.retain(|_, r| &r.session != session);
+        held.for_each(|r| self.insert(r.clone()));
+    }
+
     /// Whether a live record holds `machine`.
     pub fn contains(&self, machine: &MachineId) -> bool {
         self.by_machine.contains_key(machine)

@@ -100,7 +100,7 @@ impl Phase {
             (Queued, Creating) => true,
             (Creating | Starting | Restarting, Preparing | Assigning | Ready) => true,
             (Preparing, Pooled | Assigning | Ready) => true,
-            (Pooled, Assigning) => true,
+            (Pooled, Assigning | Ready) => true,
             (Assigning, Ready) => true,
             (
                 Creating | Preparing | Pooled | Assigning | Ready | Starting | Restarting | Lost

@@ -99,8 +99,11 @@ fn toward_gone(session: &Session, seen: &Seen, limits: &Limits, now: Timestamp) 
                 (Step::ClearPast, "earlier reservations are checked".into())
             } else if let Some(effect) = session.ledger.next() {
                 (Step::Retract, format!("{} {} is being removed", effect.kind, effect.key))
-            } else {
+            } else if matches!(session.phase, Phase::Queued | Phase::Destroying) {
                 (Step::End, "nothing is left of it".into())
+            } else {
+                // Cancelled before its machine was made, or its machine vanished.
+                (Step::Enter(Phase::Destroying), "nothing is left of it".into())
             }
         }
     }

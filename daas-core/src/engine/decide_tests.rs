@@ -204,3 +204,23 @@ fn a_desktop_in_use_obeys_its_verdict() {
     assert_eq!(step(Action::Probe), Step::Probe);
     assert_eq!(step(Action::Keep), Step::Wait(later(now(), limits.observe_period)));
 }
+
+#[test]
+fn no_step_is_decided_that_the_transition_table_forbids() {
+    let forbidden = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    everything(|session, _, _, step| {
+        let next = match step {
+            Step::End => Phase::Ended,
+            Step::Enter(phase) | Step::Ensure(_, phase) => phase,
+            Step::Prepare => Phase::Preparing,
+            Step::Assign => Phase::Assigning,
+            Step::Knock => Phase::Ready,
+            Step::Destroy => Phase::Destroying,
+            _ => return,
+        };
+        if session.phase != next && !session.phase.may_become(next) {
+            forbidden.borrow_mut().insert((session.phase, format!("{:?}", session.goal), next));
+        }
+    });
+    assert!(forbidden.borrow().is_empty(), "{:?}", forbidden.borrow());
+}

@@ -128,8 +128,19 @@ async fn reserve(worker: &mut Worker) -> Result<Flow, Stop> {
             worker.seen = Some(Seen::Observed(Observation::Absent));
             Ok(Flow::Again)
         }
+        // Whether it was written is not known; the record tells when the session is next taken.
+        Err(Stop::Lost) => Err(Stop::Lost),
         Err(stop) => {
             forget(worker, &machine, &name);
+            // The record was changed, or the machine is held by one that we do not know of.
+            let held = inner.store().reserved(&name).await?;
+            if let Some(taken) = inner.taken().get_mut(&name) {
+                held.iter().flat_map(|s| s.reservations()).for_each(|r| {
+                    if r.provisioner == name {
+                        taken.insert(r.clone());
+                    }
+                });
+            }
             Err(stop)
         }
     }
@@ -163,6 +174,7 @@ async fn ensure(
     let spec = inner.spec(&worker.session);
     let progress = worker.progress();
     let deadline = inner.limits().ensure_deadline;
+    worker.ordered = true;
     let call = async {
         let _slot = inner.ensure_calls.acquire().await;
         let making = provisioner.ensure(&reservation, &spec, power, &progress);
@@ -390,12 +402,13 @@ async fn end(worker: &mut Worker, reason: String) -> Result<Flow, Stop> {
     let now = worker.inner.now();
     worker.session.outcome = worker.session.outcome.take().or(Some(Outcome::Destroyed));
     let event = worker.session.enter(Phase::Ended, reason, now)?;
-    worker.save(event.into_iter().collect(), Next::Release(None)).await?;
-    info!(session = %worker.session.id, "ended");
+    // Before the write: when its answer is lost, this session may never be in hand again.
     worker.inner.brakes.leave(&worker.session.id, worker.session.created_at);
     if let Some(reservation) = &worker.session.reservation {
         forget(worker, &reservation.machine, &reservation.provisioner);
     }
+    worker.save(event.into_iter().collect(), Next::Release(None)).await?;
+    info!(session = %worker.session.id, "ended");
     worker.inner.wake.notify_one();
     Ok(Flow::Leave(None))
 }

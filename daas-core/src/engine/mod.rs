@@ -239,6 +239,15 @@ impl Inner {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes what is noted as taken say what the record says: a write whose answer was lost may or
+    /// may not have happened.
+    fn note_held(&self, session: &Session) {
+        for (name, taken) in self.taken().iter_mut() {
+            let held = session.reservations().filter(|r| &r.provisioner == name);
+            taken.replace(&session.id, held.filter(|_| session.is_live()));
+        }
+    }
+
     fn provisioner(&self, session: &Session) -> Result<&Arc<dyn Provisioner>> {
         let name = &session.template.provisioner;
         self.provisioners.get(name).ok_or_else(|| unconfigured("provisioner", name, session))

@@ -30,6 +30,8 @@ pub(super) struct Worker {
     pub(super) session: Session,
     pub(super) fence: Fence,
     pub(super) seen: Option<Seen>,
+    /// Whether a machine was ordered since it was last looked at: it may be there by now.
+    pub(super) ordered: bool,
     signal: Arc<Notify>,
 }
 
@@ -63,7 +65,9 @@ impl From<Error> for Stop {
 
 impl Worker {
     pub(super) fn new(inner: Arc<Inner>, leased: Leased, signal: Arc<Notify>) -> Self {
-        Self { inner, session: leased.session, fence: leased.fence, seen: None, signal }
+        inner.note_held(&leased.session);
+        let Leased { session, fence } = leased;
+        Self { inner, session, fence, seen: None, ordered: false, signal }
     }
 
     /// Works on the session until it is given back.
@@ -116,9 +120,14 @@ impl Worker {
             return Ok(Flow::Leave(None));
         }
         let now = self.inner.now();
+        if self.ordered && self.session.goal == Goal::Gone {
+            // What was absent before the order proves nothing after it.
+            self.seen = None;
+        }
         let backing_off = self.session.attempts.next_at.is_some_and(|next| next > now);
         if self.seen.is_none() && !backing_off {
             self.seen = Some(self.observe().await?);
+            self.ordered = false;
         }
         self.note_sight().await?;
         let verdict = self.verdict(now).await?;
@@ -230,12 +239,10 @@ impl Worker {
     }
 
     async fn reread(&mut self) -> Result<(), Stop> {
+        // What was seen, was seen with another record in hand: it may have reserved meanwhile.
+        self.seen = None;
         match self.inner.store().get(&self.session.id).await {
             Ok(Some(session)) => {
-                // Another reservation than the one looked at: what was seen says nothing of it.
-                if session.reservation != self.session.reservation {
-                    self.seen = None;
-                }
                 let written = session.version != self.session.version;
                 self.session = session;
                 // A conflict without a newer record is a lost lease.

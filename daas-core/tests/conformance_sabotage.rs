@@ -1,0 +1,252 @@
+//! Sabotaged backends: each breaks its contract in one way, and the suites must say so by exactly
+//! the clauses that are meant, so that no clause is a test that cannot fail.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps None has failed")]
+
+mod conformance_benches;
+mod conformance_saboteurs;
+
+use std::sync::Arc;
+
+use conformance_benches::{FakeGuestBench, FakeMachineBench};
+use conformance_saboteurs::configurator::{BadConfigurator, ConfiguratorTrick};
+use conformance_saboteurs::idle::{BadPolicy, PolicyTrick};
+use conformance_saboteurs::provisioner::{BadProvisioner, ProvisionerTrick};
+use conformance_saboteurs::store::{BadStore, StoreTrick};
+use daas_core::conformance::{
+    Broken, broken, configurator_clauses, idle_clauses, provisioner_clauses, store_clauses,
+};
+use daas_core::fake::Timing;
+use daas_core::idle::{IdlePolicy, TemplateRules};
+use daas_core::store::SessionStore;
+use daas_core::store::memory::MemoryStore;
+
+/// Exactly the clauses `expected` are broken.
+fn check(trick: impl std::fmt::Debug, broken: Vec<Broken>, expected: &[&str]) {
+    let mut found: Vec<_> = broken.iter().map(|b| b.clause).collect();
+    found.sort_unstable();
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    assert_eq!(found, expected, "{trick:?}: {broken:#?}");
+}
+
+async fn store(trick: StoreTrick, expected: &[&str]) {
+    let make = || async move {
+        Arc::new(BadStore::new(Arc::new(MemoryStore::new()), trick)) as Arc<dyn SessionStore>
+    };
+    check(trick, broken(&store_clauses(), make).await, expected);
+}
+
+async fn provisioner(trick: ProvisionerTrick, expected: &[&str]) {
+    let make = || async move {
+        FakeMachineBench::disguised(Timing::default(), |real, platform| {
+            Arc::new(BadProvisioner { real, platform, trick })
+        })
+    };
+    check(trick, broken(&provisioner_clauses(), make).await, expected);
+}
+
+async fn configurator(trick: ConfiguratorTrick, expected: &[&str]) {
+    let make = || async move {
+        FakeGuestBench::disguised(|real| Arc::new(BadConfigurator { real, trick }))
+    };
+    check(trick, broken(&configurator_clauses(), make).await, expected);
+}
+
+async fn policy(trick: PolicyTrick, expected: &[&str]) {
+    let make = || async move {
+        Arc::new(BadPolicy::new(Arc::new(TemplateRules), trick)) as Arc<dyn IdlePolicy>
+    };
+    check(trick, broken(&idle_clauses(), make).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_ignores_versions() {
+    let expected = [
+        "update_refuses_another_version",
+        "update_that_is_refused_writes_nothing",
+        "update_of_the_same_version_succeeds_once",
+    ];
+    store(StoreTrick::IgnoresVersion, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_ignores_fences() {
+    let expected = ["update_refuses_another_fence", "update_refuses_a_lease_given_back"];
+    store(StoreTrick::IgnoresFence, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_claims_twice() {
+    let expected = ["claim_gives_each_to_one"];
+    store(StoreTrick::ClaimsTwice, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_loses_events() {
+    let expected = ["update_writes_its_events", "events_come_in_order_after_a_cursor"];
+    store(StoreTrick::LosesEvents, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_ignores_idempotency_keys() {
+    let expected = ["insert_with_a_used_key_answers_the_first_and_writes_nothing"];
+    store(StoreTrick::IgnoresKeys, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_ignores_quotas() {
+    let expected = ["insert_refuses_what_passes_a_quota", "claim_refuses_what_passes_a_quota"];
+    store(StoreTrick::IgnoresQuotas, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_forgets_wishes() {
+    let expected = [
+        "take_due_clears_the_due_time_but_not_a_later_wish",
+        "hasten_sets_an_earlier_due_time_only",
+    ];
+    store(StoreTrick::ForgetsHaste, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_calls_every_lease_kept() {
+    store(StoreTrick::CallsEveryLeaseKept, &["renew_of_a_lost_lease_is_not_answered"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_repeats_its_first_page() {
+    let expected = ["list_tells_the_youngest_first_in_pages_without_gap_or_repeat"];
+    store(StoreTrick::RepeatsPages, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_writes_the_record_with_the_activity() {
+    let expected = ["activity_is_replaced_and_never_touches_the_record"];
+    store(StoreTrick::TouchesTheRecord, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_tells_of_ended_holders() {
+    store(StoreTrick::ReservedTellsAll, &["reserved_tells_live_holders_only"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provisioner_that_creates_twice() {
+    let expected = [
+        "ensure_makes_one_marked_machine_under_the_reserved_id",
+        "ensure_of_what_is_as_wished_changes_nothing",
+        "ensure_takes_and_gives_power",
+        "ensure_interrupted_goes_on_with_one_machine",
+        "list_tells_ours_only",
+    ];
+    provisioner(ProvisionerTrick::CreatesTwice, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provisioner_that_reads_errors_as_absence() {
+    let expected = [
+        "observe_while_away_is_unknown",
+        "destroy_while_away_is_unavailable",
+        "list_while_away_is_an_error",
+    ];
+    provisioner(ProvisionerTrick::ReadsErrorsAsAbsence, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provisioner_that_forgets_the_mark() {
+    let expected = [
+        "ensure_makes_one_marked_machine_under_the_reserved_id",
+        "observe_tells_present_and_absent",
+        "list_tells_ours_only",
+    ];
+    provisioner(ProvisionerTrick::ForgetsTheMark, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provisioner_that_reuses_ids() {
+    provisioner(ProvisionerTrick::ReusesIds, &["reserve_chooses_an_id_that_nobody_uses"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provisioner_that_makes_again_what_has_been() {
+    let expected = ["ensure_never_makes_again_what_has_been"];
+    provisioner(ProvisionerTrick::MakesAgain, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provisioner_that_ignores_the_uuid() {
+    let expected = ["observe_of_another_uuid_is_absent", "destroy_leaves_another_uuid_alone"];
+    provisioner(ProvisionerTrick::IgnoresTheUuid, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provisioner_that_takes_strangers_for_its_own() {
+    let expected = [
+        "ensure_leaves_a_stranger_alone",
+        "observe_of_a_stranger_is_absent",
+        "destroy_leaves_a_stranger_alone",
+    ];
+    provisioner(ProvisionerTrick::TakesStrangers, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provisioner_that_never_takes_power() {
+    provisioner(ProvisionerTrick::NeverTakesPower, &["ensure_takes_and_gives_power"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configurator_that_changes_again() {
+    let expected = ["apply_again_changes_nothing", "apply_interrupted_completes"];
+    configurator(ConfiguratorTrick::ChangesAgain, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configurator_whose_retraction_lies() {
+    let expected =
+        ["retract_makes_it_gone", "retract_needs_no_guest", "retract_while_away_is_unavailable"];
+    configurator(ConfiguratorTrick::RetractLies, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configurator_that_causes_what_it_did_not_tell() {
+    let expected = [
+        "apply_causes_only_what_was_told",
+        "effects_of_a_missing_profile_are_invalid",
+        "retract_makes_it_gone",
+        "retract_needs_no_guest",
+    ];
+    configurator(ConfiguratorTrick::TellsNothing, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configurator_that_calls_silence_done() {
+    let expected = ["apply_while_away_is_unavailable"];
+    configurator(ConfiguratorTrick::CallsSilenceDone, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configurator_that_needs_the_guest_to_retract() {
+    configurator(ConfiguratorTrick::NeedsTheGuest, &["retract_needs_no_guest"]).await;
+}
+
+#[tokio::test]
+async fn a_policy_that_takes_silence_for_idleness() {
+    let expected = ["silence_alone_ends_nothing", "our_own_downtime_does_not_count"];
+    policy(PolicyTrick::EndsSilence, &expected).await;
+}
+
+#[tokio::test]
+async fn a_policy_that_destroys_personal_desktops() {
+    policy(PolicyTrick::DestroysPersonal, &["a_personal_desktop_is_never_destroyed"]).await;
+}
+
+#[tokio::test]
+async fn a_policy_that_changes_its_mind() {
+    policy(PolicyTrick::ChangesItsMind, &["the_same_arguments_give_the_same_verdict"]).await;
+}
+
+#[tokio::test]
+async fn a_policy_that_never_ends_anything() {
+    policy(PolicyTrick::NeverEnds, &["what_nobody_uses_ends"]).await;
+}

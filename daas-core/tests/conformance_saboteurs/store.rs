@@ -1,0 +1,191 @@
+//! Session stores that break their contract.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use daas_core::Result;
+use daas_core::access::KeyStore;
+use daas_core::activity::Activity;
+use daas_core::event::Event;
+use daas_core::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
+use daas_core::session::Session;
+use daas_core::store::quota::Quotas;
+use daas_core::store::{
+    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Next, Page, SessionStore,
+    Sessions, Tally,
+};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoreTrick {
+    IgnoresVersion,
+    IgnoresFence,
+    ClaimsTwice,
+    LosesEvents,
+    IgnoresKeys,
+    IgnoresQuotas,
+    ForgetsHaste,
+    CallsEveryLeaseKept,
+    RepeatsPages,
+    TouchesTheRecord,
+    ReservedTellsAll,
+}
+
+#[derive(Debug)]
+pub(crate) struct BadStore {
+    real: Arc<dyn SessionStore>,
+    trick: StoreTrick,
+    claimed: Mutex<Option<Session>>,
+}
+
+impl BadStore {
+    pub(crate) fn new(real: Arc<dyn SessionStore>, trick: StoreTrick) -> Self {
+        Self { real, trick, claimed: Mutex::default() }
+    }
+
+    fn plays(&self, trick: StoreTrick) -> bool {
+        self.trick == trick
+    }
+}
+
+#[async_trait]
+impl SessionStore for BadStore {
+    async fn deployment(&self) -> Result<DeploymentId> {
+        self.real.deployment().await
+    }
+
+    async fn insert(&self, mut new: NewSession) -> Result<Inserted> {
+        if self.plays(StoreTrick::IgnoresKeys) {
+            new.idempotency_key = None;
+        }
+        if self.plays(StoreTrick::IgnoresQuotas) {
+            new.quotas = Quotas::default();
+        }
+        self.real.insert(new).await
+    }
+
+    async fn get(&self, id: &SessionId) -> Result<Option<Session>> {
+        self.real.get(id).await
+    }
+
+    async fn list(&self, filter: &Filter, page: &Page) -> Result<Sessions> {
+        let answer = self.real.list(filter, page).await?;
+        if self.plays(StoreTrick::RepeatsPages) {
+            let first = self.real.list(filter, &Page::first(page.limit)).await?;
+            return Ok(Sessions { next: answer.next, ..first });
+        }
+        Ok(answer)
+    }
+
+    async fn update(&self, mut change: Change) -> Result<Version> {
+        if self.plays(StoreTrick::IgnoresVersion)
+            && let Some(present) = self.real.get(&change.session.id).await?
+        {
+            change.session.version = present.version;
+        }
+        if self.plays(StoreTrick::IgnoresFence) {
+            change.fence = None;
+        }
+        if self.plays(StoreTrick::LosesEvents) {
+            change.events.clear();
+        }
+        self.real.update(change).await
+    }
+
+    async fn take_due(
+        &self,
+        holder: &Holder,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Leased>> {
+        self.real.take_due(holder, now, until, limit).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>> {
+        self.real.next_due().await
+    }
+
+    async fn renew(
+        &self,
+        holder: &Holder,
+        held: &[(SessionId, Fence)],
+        until: Timestamp,
+    ) -> Result<Vec<SessionId>> {
+        let kept = self.real.renew(holder, held, until).await?;
+        Ok(if self.plays(StoreTrick::CallsEveryLeaseKept) {
+            held.iter().map(|(id, _)| id.clone()).collect()
+        } else {
+            kept
+        })
+    }
+
+    async fn release(&self, id: &SessionId, fence: Fence, due: Option<Timestamp>) -> Result<()> {
+        self.real.release(id, fence, due).await
+    }
+
+    async fn hasten(&self, id: &SessionId, at: Timestamp) -> Result<()> {
+        if self.plays(StoreTrick::ForgetsHaste) {
+            return Ok(());
+        }
+        self.real.hasten(id, at).await
+    }
+
+    async fn claim(&self, mut claim: Claim) -> Result<Option<Session>> {
+        if self.plays(StoreTrick::IgnoresQuotas) {
+            claim.quotas = Quotas::default();
+        }
+        if self.plays(StoreTrick::ClaimsTwice)
+            && let Some(session) = self.claimed.lock().unwrap().take()
+        {
+            return Ok(Some(session));
+        }
+        let claimed = self.real.claim(claim).await?;
+        (*self.claimed.lock().unwrap()).clone_from(&claimed);
+        Ok(claimed)
+    }
+
+    async fn events(
+        &self,
+        after: Cursor,
+        filter: &EventFilter,
+        limit: usize,
+    ) -> Result<Vec<Event>> {
+        self.real.events(after, filter, limit).await
+    }
+
+    fn watch(&self) -> watch::Receiver<Cursor> {
+        self.real.watch()
+    }
+
+    async fn put_activity(&self, id: &SessionId, activity: &Activity) -> Result<()> {
+        self.real.put_activity(id, activity).await?;
+        if self.plays(StoreTrick::TouchesTheRecord)
+            && let Some(session) = self.real.get(id).await?
+        {
+            let change = Change { session, fence: None, events: Vec::new(), next: Next::Hold };
+            self.real.update(change).await?;
+        }
+        Ok(())
+    }
+
+    async fn activity(&self, id: &SessionId) -> Result<Activity> {
+        self.real.activity(id).await
+    }
+
+    async fn reserved(&self, provisioner: &BackendName) -> Result<Vec<Session>> {
+        if self.plays(StoreTrick::ReservedTellsAll) {
+            return Ok(self.real.list(&Filter::default(), &Page::first(1_000)).await?.sessions);
+        }
+        self.real.reserved(provisioner).await
+    }
+
+    async fn tally(&self) -> Result<Tally> {
+        self.real.tally().await
+    }
+
+    fn keys(&self) -> Arc<dyn KeyStore> {
+        self.real.keys()
+    }
+}
