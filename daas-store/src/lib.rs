@@ -9,8 +9,8 @@
 //!
 //! The record of a session is JSON; beside it are columns for everything that is searched for
 //! (`migrations/`). All statements are in one list (`sql`), and a test reads the plan of each.
-//! Opening (`open`) looks before it writes: a file that is locked, damaged, foreign or newer is left
-//! as it is.
+//! Opening (`open`) looks before it writes: a file that is locked, damaged, foreign or newer is
+//! left as it is.
 
 mod error;
 mod list;

@@ -8,8 +8,8 @@
 //! use std::sync::Arc;
 //! use daas_core::store::{SessionStore, memory::MemoryStore};
 //!
-//! daas_core::conformance::store(|| async { Arc::new(MemoryStore::new()) as Arc<dyn SessionStore> })
-//!     .await;
+//! let make = || async { Arc::new(MemoryStore::new()) as Arc<dyn SessionStore> };
+//! daas_core::conformance::store(make).await;
 //! # });
 //! ```
 //!

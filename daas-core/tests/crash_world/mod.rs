@@ -1,5 +1,5 @@
-//! A world in which chosen calls go wrong, whoever makes them, and an operator who starts the engine
-//! anew when it has ended.
+//! A world in which chosen calls go wrong, whoever makes them, and an operator who starts the
+//! engine anew when it has ended.
 
 pub(crate) mod backends;
 pub(crate) mod faults;
