@@ -15,8 +15,10 @@ use crate::slots::Slot;
 
 /// The longest pause between two readings.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// The shortest pause around the usual end of a task, and before anything is known of its kind.
+/// The pauses around the usual end of a task: one reading serves all that wait on a node.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_NEAR: Duration = Duration::from_millis(100);
+/// The shortest pause before anything is known of its kind.
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
 /// How long a task's node may be away before the task counts as lost.
 const AWAY_MAX: Duration = Duration::from_secs(60);
@@ -183,9 +185,9 @@ fn pause(waiting: &Waiting, usual: &HashMap<&'static str, Duration>) -> Duration
     if elapsed < window_opens {
         (window_opens - elapsed).clamp(Duration::from_millis(1), PAUSE_MAX)
     } else if elapsed < usual.mul_f64(1.5) {
-        usual.mul_f64(0.03).clamp(PAUSE_MIN, PAUSE_MAX)
+        usual.mul_f64(0.03).clamp(PAUSE_MIN, PAUSE_NEAR)
     } else {
-        (elapsed / 8).clamp(PAUSE_FIRST, PAUSE_MAX)
+        (elapsed / 8).clamp(PAUSE_FIRST, PAUSE_NEAR * 2)
     }
 }
 
