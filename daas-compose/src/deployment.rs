@@ -1,7 +1,6 @@
 //! A deployment: everything made from the configuration, started, and stopped in order.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use daas_core::clock::SystemClock;
 use daas_core::engine::{Engine, Parts, Settings as EngineSettings};
@@ -117,7 +116,7 @@ async fn feed_watchdog(mut heartbeat: tokio::sync::watch::Receiver<u64>, stop: C
             heartbeat.borrow_and_update();
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         } else {
-            warn!(waited = ?Duration::from(pause), "the engine's loop has not turned");
+            warn!(waited = ?pause, "the engine's loop has not turned");
         }
     }
 }
