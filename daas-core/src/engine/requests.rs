@@ -19,6 +19,8 @@ use crate::template::{Lifetime, Template};
 
 /// How often a request is tried again when the record changed under it.
 const CONFLICTS_MAX: usize = 20;
+/// How often a taken session id is drawn anew.
+const ID_DRAWS_MAX: usize = 4;
 /// The longest idempotency key, in bytes.
 const KEY_BYTES_MAX: usize = 256;
 /// The longest single extension.
@@ -92,8 +94,8 @@ impl Engine {
             return Err(Error::invalid(Operation::Request, "Idempotency-Key", why));
         }
         let account = account(ask.session_user, ask.session_password, &template).await?;
-        let id = SessionId::mint(&self.0.parts.settings.prefix);
         let owner = Some(caller.owner.clone());
+        let id = SessionId::mint(&self.0.parts.settings.prefix);
         let mut session = Session::new(id, template, owner, caller.organisation.clone(), now);
         session.label = ask.label;
         session.account = account;
@@ -107,12 +109,29 @@ impl Engine {
             events: vec![NewEvent { at: now, what }],
             idempotency_key: ask.idempotency_key,
         };
-        let (session, new) = match self.store().insert(new).await? {
+        let (session, new) = match self.insert(new).await? {
             Inserted::New(session) => (*session, true),
             Inserted::Before(session) => (*session, false),
         };
         self.0.poke(&session.id);
         Ok(Asked { session, new })
+    }
+
+    /// Adds a session. Ids are drawn from some 27 thousand million: one that is taken is drawn anew,
+    /// any other conflict is the caller's.
+    async fn insert(&self, mut new: NewSession) -> Result<Inserted> {
+        for _ in 0..ID_DRAWS_MAX {
+            match self.store().insert(new.clone()).await {
+                Err(error) if error.kind() == Kind::Conflict => {
+                    if self.store().get(&new.session.id).await?.is_none() {
+                        return Err(error);
+                    }
+                    new.session.id = SessionId::mint(&self.0.parts.settings.prefix);
+                }
+                answer => return answer,
+            }
+        }
+        self.store().insert(new).await
     }
 
     /// The session, if the caller may see it; to others it does not exist.

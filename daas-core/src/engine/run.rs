@@ -87,7 +87,10 @@ async fn take(
         beat.send_modify(|turns| *turns += 1);
         let limits = inner.limits();
         let free = limits.driven_max.saturating_sub(workers.len()).min(limits.take_max);
-        let taken = if free == 0 { Vec::new() } else { take_once(&inner, free).await };
+        // A store that does not answer must not keep us from stopping; what it may have leased to
+        // nobody's knowledge is due again when the lease ends.
+        let taking = async { if free == 0 { Vec::new() } else { take_once(&inner, free).await } };
+        let Some(taken) = stop.run_until_cancelled(taking).await else { break };
         let full = taken.len() == free;
         for leased in taken {
             hand_out(&inner, &held, &workers, &ended, &stop, leased);
@@ -95,7 +98,8 @@ async fn take(
         if full && free > 0 {
             continue;
         }
-        let sleep = if free == 0 { LOOK_PERIOD } else { until_next(&inner).await };
+        let next = async { if free == 0 { LOOK_PERIOD } else { until_next(&inner).await } };
+        let Some(sleep) = stop.run_until_cancelled(next).await else { break };
         tokio::select! {
             () = stop.cancelled() => break,
             () = inner.wake.notified() => {}
