@@ -142,8 +142,22 @@ impl Shared {
         act(self.hands().entry(vmid).or_default())
     }
 
+    /// Forgets what is known of a machine, but not that we have just dealt with it: the overview
+    /// may go on showing it for a while.
     pub(crate) fn forget(&self, vmid: u32) {
-        self.hands().remove(&vmid);
+        let ordered_at = Some(Instant::now());
+        self.hands().insert(vmid, Hand { ordered_at, ..Hand::default() });
+    }
+
+    /// Drops what is remembered of machines that nothing has happened to for long.
+    fn tidy_hands(&self) {
+        let recent = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < DOUBT);
+        self.hands().retain(|_, hand| {
+            hand.job.is_some()
+                || hand.known.is_some()
+                || recent(hand.ordered_at)
+                || recent(hand.doubt)
+        });
     }
 
     pub(crate) async fn standing(
@@ -369,6 +383,7 @@ impl Shared {
 
     async fn list(&self) -> Result<Vec<Listed>, ProxmoxError> {
         self.tell_calls();
+        self.tidy_hands();
         let overview = self.overviews.no_older_than(Duration::ZERO, Purpose::Resting).await?;
         let tag = Mark::tag(&self.deployment);
         let seen_at = Timestamp::now();

@@ -329,3 +329,18 @@ async fn the_doctor_tells_what_to_mend() {
     assert_eq!(state("template good"), Some(FindingState::Good), "{findings:#?}");
     assert_eq!(state("template bad"), Some(FindingState::Bad), "{findings:#?}");
 }
+
+/// The overview lags behind: right after a removal it must not be believed.
+#[tokio::test]
+async fn a_machine_just_removed_is_absent_though_the_overview_still_shows_it() {
+    let bench =
+        Bench::with(SimConfig { statd_period: Duration::ZERO, ..SimConfig::nodes(3) }).await;
+    let (p, spec) = (bench.provisioner(), bench.spec());
+    let mut reservation = reserve(&p, &spec).await.unwrap();
+    let machine = make(&p, &reservation, &spec, Power::Running).await.unwrap();
+    reservation.uuid.clone_from(&machine.uuid);
+    reservation.place.clone_from(&machine.place);
+    assert_eq!(p.list().await.unwrap().len(), 1, "the overview is read while it is there");
+    remove(&p, &reservation).await.unwrap();
+    assert_eq!(p.observe(&reservation).await, Observation::Absent);
+}
