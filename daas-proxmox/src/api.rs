@@ -204,7 +204,7 @@ pub(crate) struct VncProxy {
 pub(crate) enum AgentAnswer {
     /// It has no agent configured.
     NotConfigured,
-    /// The machine has no power.
+    /// The machine has no power, or is not on that node any more.
     Off,
     /// The agent does not answer yet.
     Silent,
@@ -307,6 +307,8 @@ impl Client {
             Err(ProxmoxError::Said { message, .. }) if message.contains("is not running") => {
                 Ok(AgentAnswer::Off)
             }
+            // It is no longer on this node: nobody there will ever answer.
+            Err(error) if error.meaning() == Meaning::Missing => Ok(AgentAnswer::Off),
             Err(error) => Err(error),
         }
     }

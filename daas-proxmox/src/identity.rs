@@ -78,9 +78,10 @@ fn judge(
             Standing::Foreign(format!("it is {}, made as machine {}", mark.session, mark.vmid))
         }
         Some(_) => match (&reservation.uuid, config.uuid()) {
-            (Some(recorded), Some(now)) if *recorded != now => Standing::Doubt(format!(
-                "machine {vmid} bears our mark but another uuid than the one first seen"
-            )),
+            // Identity is mark and uuid: a copy bears the mark, but a uuid of its own.
+            (Some(recorded), Some(now)) if *recorded != now => Standing::Foreign(
+                "it bears our mark but another uuid than the one first seen".to_owned(),
+            ),
             _ => Standing::Ours { node, config },
         },
     }

@@ -117,7 +117,7 @@ impl Bench {
 }
 
 /// A network that no other test uses.
-fn own_network() -> DrawnConfig {
+pub(crate) fn own_network() -> DrawnConfig {
     static TESTS: AtomicU8 = AtomicU8::new(0);
     let test = TESTS.fetch_add(1, Ordering::Relaxed) % 60;
     let process = (std::process::id() % 256) as u8;
@@ -128,7 +128,7 @@ fn own_network() -> DrawnConfig {
     }
 }
 
-fn seed(admin: &str, key: &str) -> Seed {
+pub(crate) fn seed(admin: &str, key: &str) -> Seed {
     Seed {
         hostname: "desktop-7f3k2mq".to_owned(),
         user: (admin != "root").then(|| admin.to_owned()),
