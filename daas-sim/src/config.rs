@@ -223,6 +223,9 @@ pub struct Grant {
     pub propagate: bool,
 }
 
+/// What the guests of the default template run, if they are drawn ones.
+const DEFAULT_IMAGE: &str = "debian-xfce";
+
 impl SimConfig {
     /// A cluster of `count` nodes `pve1`.., each with the storages of the default; template 9000 is
     /// on the first node and on the shared storage, so that it can be cloned to any node.
@@ -230,6 +233,7 @@ impl SimConfig {
         let nodes = (1..=count).map(|n| NodeConfig::new(&format!("pve{n}"))).collect();
         let template = TemplateConfig {
             storage: "shared".to_owned(),
+            image: DEFAULT_IMAGE.to_owned(),
             ..TemplateConfig::new(9000, "debian-12", "pve1")
         };
         Self { nodes, templates: vec![template], ..Self::default() }
@@ -248,7 +252,10 @@ impl Default for SimConfig {
                 StorageConfig::new("local-zfs", StorageKind::ZfsPool, 2000 * gib),
                 StorageConfig::new("shared", StorageKind::Nfs, 4000 * gib),
             ],
-            templates: vec![TemplateConfig::new(9000, "debian-12", "pve")],
+            templates: vec![TemplateConfig {
+                image: DEFAULT_IMAGE.to_owned(),
+                ..TemplateConfig::new(9000, "debian-12", "pve")
+            }],
             users: vec![
                 UserConfig::new("root@pam", Some("simulated")),
                 UserConfig::new("daas@pve", Some("simulated")),

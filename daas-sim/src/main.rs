@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use daas_sim::guest::GuestMaker;
+use daas_sim::guest::drawn::{DrawnConfig, DrawnGuests};
 use daas_sim::{Durations, NullGuests, SimConfig, Simulator};
 
 /// A simulated Proxmox VE cluster, for trying and testing clients.
@@ -28,10 +30,26 @@ struct Options {
     /// What random choices are drawn from
     #[arg(long)]
     seed: Option<u64>,
+    /// What stands behind the machines
+    #[arg(long, default_value = "drawn")]
+    guests: GuestKind,
     /// Where to write the certificate authority; by default a temporary file, removed at the end
     #[arg(long)]
     ca_file: Option<PathBuf>,
 }
+
+/// Sorts of guests.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GuestKind {
+    /// With SSH, RDP and a desktop, on addresses of 127.77.0.0/16; a template's image is
+    /// `debian-xfce` or `debian-base`.
+    Drawn,
+    /// Without any network; a template's image may be anything.
+    Null,
+}
+
+/// The VNC password of drawn guests. It is no secret: they listen on this machine only.
+const VNC_PASSWORD: &str = "simulated";
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -41,7 +59,14 @@ async fn main() -> Result<()> {
         .init();
     let options = Options::parse();
     let config = configure(&options)?;
-    let sim = Simulator::start(config, Arc::new(NullGuests::default())).await?;
+    let guests: Arc<dyn GuestMaker> = match options.guests {
+        GuestKind::Null => Arc::new(NullGuests::default()),
+        GuestKind::Drawn => {
+            let vnc_password = Some(VNC_PASSWORD.to_owned());
+            Arc::new(DrawnGuests::new(DrawnConfig { vnc_password, ..DrawnConfig::default() }))
+        }
+    };
+    let sim = Simulator::start(config, Arc::clone(&guests)).await?;
     let (ca_file, temporary) = write_ca(&options, &sim)?;
     let told = tell(&sim, &ca_file);
     let ended = match told {
@@ -49,6 +74,7 @@ async fn main() -> Result<()> {
         Err(error) => Err(error),
     };
     sim.stop().await;
+    guests.close().await;
     drop(temporary);
     ended
 }
