@@ -226,6 +226,13 @@ mod tests {
     }
 
     #[test]
+    fn the_example_configuration_can_be_read() {
+        let settings = Settings::parse(include_str!("../../examples/proxmox-ssh.toml")).unwrap();
+        assert!(settings.proxmox.is_some() && settings.ssh.is_some());
+        settings.templates.iter().for_each(|template| template.check().unwrap());
+    }
+
+    #[test]
     fn a_missing_file_is_named() {
         let error = Settings::read(Some(Path::new("/nowhere/daas.toml"))).unwrap_err();
         assert!(error.to_string().contains("/nowhere/daas.toml"), "{error}");
