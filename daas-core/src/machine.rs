@@ -234,10 +234,25 @@ pub enum Ensured {
 /// How far `destroy` has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destroyed {
-    /// Nothing is left, proved.
+    /// Nothing is under this id, proved.
     Gone,
+    /// A machine is under this id, and was left alone: it cannot be proved to be ours. Why, for
+    /// people.
+    LeftAlone(String),
     /// The platform is at work.
     Underway(Underway),
+}
+
+/// What the mark of a listed machine says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkSeen {
+    /// It names this machine, as far as the listing tells; proved before any write.
+    Own,
+    /// It names another machine: this one is a manual clone. Never destroyed.
+    Copied,
+    /// It was taken away by hand, and only names and tags still tell of us. Never destroyed.
+    Missing,
 }
 
 /// A machine in the inventory, for the sweep.
@@ -253,8 +268,8 @@ pub struct Listed {
     pub uuid: Option<String>,
     /// Whether it has power.
     pub power: Power,
-    /// Whether another machine carries the same mark: a manual clone. Never destroyed.
-    pub duplicate: bool,
+    /// What its mark says of it.
+    pub mark: MarkSeen,
     /// When it was seen.
     pub seen_at: Timestamp,
 }

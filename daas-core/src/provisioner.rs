@@ -77,14 +77,15 @@ pub trait Provisioner: Debug + Send + Sync {
     /// - *Does*: proves identity, takes power away, removes machine and disks, and answers `Gone`
     ///   only when the platform proves its absence.
     /// - *Already so*: an absent machine is `Gone`.
-    /// - *Absent*: likewise; somebody else's machine under this id is left alone and is `Gone`.
+    /// - *Absent*: likewise; a machine under this id that is not provably ours is `LeftAlone`.
     /// - *Interrupted*: called again, goes on.
     /// - *Errors*: `Denied` for a protected machine; `Unavailable` when the outcome is unknown.
     async fn destroy(&self, reservation: &Reservation) -> Result<Destroyed>;
 
     /// Every machine with this deployment's mark.
     ///
-    /// - *Does*: one batched reading of the whole platform.
+    /// - *Does*: one batched reading of the whole platform; tells copied and removed marks from
+    ///   those that name their own machine, as far as it has read them.
     /// - *Already so*: changes nothing.
     /// - *Absent*: no machine is an empty list; a part that could not be read is an error, never a
     ///   shorter list.

@@ -6,9 +6,13 @@ mod world;
 
 use std::time::Duration;
 
-use daas_core::engine::Ask;
+use daas_core::access::Role;
+use daas_core::engine::{Ask, Caller};
+use daas_core::event::What;
 use daas_core::fake::{PlatformAct, Timing};
+use daas_core::ids::{Cursor, SessionId};
 use daas_core::session::{Goal, Outcome, Phase};
+use daas_core::store::{EventFilter, SessionStore};
 use daas_core::template::Lifetime;
 use daas_core::{Kind, Operation};
 use world::World;
@@ -251,5 +255,67 @@ async fn sessions_of_others_do_not_exist_for_a_user() {
     assert_eq!(engine.session(&bob, &session.id).await.unwrap_err().kind(), Kind::NotFound);
     let destroyed = engine.destroy(&bob, &session.id, "mischief").await;
     assert_eq!(destroyed.unwrap_err().kind(), Kind::NotFound);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_ends_a_machine_in_quarantine_and_only_such_a_one() {
+    let world = World::new();
+    let engine = world.engine().await;
+    let running = engine.start();
+    let operator = Caller { role: Role::Operator, ..world.caller("operator") };
+    let ours = engine.ask(&world.alice(), world.ask()).await.unwrap().session;
+    world.phase(&ours.id, Phase::Ready).await;
+    let forgotten: SessionId = "desktop-aaaaaaa".parse().unwrap();
+
+    let nobody = engine.end_quarantined(&operator, &forgotten).await.unwrap_err();
+    assert_eq!(nobody.kind(), Kind::NotFound, "{nobody}");
+    let held = engine.end_quarantined(&operator, &ours.id).await.unwrap_err();
+    assert_eq!(held.kind(), Kind::Conflict, "{held}");
+
+    world.put_marked("7777", &forgotten).await;
+    world.platform.set_away(true);
+    let away = engine.end_quarantined(&operator, &forgotten).await.unwrap_err();
+    assert_eq!(away.kind(), Kind::Unavailable, "{away}");
+    world.platform.set_away(false);
+
+    let (one, two) = tokio::join!(
+        engine.end_quarantined(&operator, &forgotten),
+        engine.end_quarantined(&operator, &forgotten)
+    );
+    assert_eq!((one.unwrap().goal, two.unwrap().goal), (Goal::Gone, Goal::Gone));
+    let ended = world.phase(&forgotten, Phase::Ended).await;
+    assert_eq!(ended.outcome, Some(Outcome::Destroyed));
+    let left: Vec<_> = world.platform.machines().into_iter().map(|(_, s)| s).collect();
+    assert_eq!(left, [Some(ours.id)]);
+    let destroyed = |act: &PlatformAct| matches!(act, PlatformAct::Destroyed(..));
+    assert_eq!(world.platform.log().iter().filter(|a| destroyed(a)).count(), 1);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_whose_mark_was_taken_away_is_left_alone_and_people_are_told() {
+    let world = World::new();
+    let engine = world.engine().await;
+    let session = engine.ask(&world.alice(), world.ask()).await.unwrap().session;
+    let running = engine.start();
+    let ready = world.phase(&session.id, Phase::Ready).await;
+    let machine = ready.reservation.unwrap().machine;
+    world.platform.take_mark_away(&machine);
+    engine.destroy(&world.alice(), &session.id, "done").await.unwrap();
+    world.phase(&session.id, Phase::Ended).await;
+    assert_eq!(world.platform.machines().len(), 1, "nobody can prove that it is ours");
+
+    let filter = EventFilter { session: Some(session.id.clone()), ..EventFilter::default() };
+    let told = world.store.events(Cursor(0), &filter, 100).await.unwrap();
+    let left_alone =
+        |what: &What| matches!(what, What::Note { text } if text.contains("left alone"));
+    assert!(told.iter().any(|event| left_alone(&event.what)), "{told:?}");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let report = engine.swept().unwrap();
+    let found: Vec<_> = report.left_alone.iter().map(|f| (&f.machine, &f.session)).collect();
+    assert_eq!(found, [(&machine, &session.id)]);
+    assert_eq!((report.orphans, report.quarantined), (vec![], vec![]));
+    assert_eq!(world.platform.machines().len(), 1);
     running.stop().await;
 }

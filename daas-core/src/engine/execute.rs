@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Inner;
 use super::brakes::Admission;
@@ -52,7 +52,7 @@ pub(super) async fn execute(
             enter(worker, Phase::Starting, reason).await
         }
         Step::Wish(goal, outcome) => wish(worker, goal, outcome, reason, verdict).await,
-        Step::Warn => warn(worker, verdict).await,
+        Step::Warn => announce(worker, verdict).await,
         Step::Probe => probe(worker).await,
         Step::Destroy => destroy(worker, reason).await,
         Step::ClearPast => clear_past(worker).await,
@@ -310,7 +310,7 @@ async fn wish(
     Ok(Flow::Again)
 }
 
-async fn warn(worker: &mut Worker, verdict: &Verdict) -> Result<Flow, Stop> {
+async fn announce(worker: &mut Worker, verdict: &Verdict) -> Result<Flow, Stop> {
     let now = worker.inner.now();
     worker.session.evidence = Some(verdict.evidence.clone());
     let what = What::Warning { at: verdict.until, evidence: verdict.evidence.clone() };
@@ -342,14 +342,29 @@ async fn destroy(worker: &mut Worker, reason: String) -> Result<Flow, Stop> {
         return Ok(Flow::After(Duration::from_secs(1)));
     }
     write_phase(worker, Phase::Destroying, reason).await?;
-    match call_destroy(worker, &reservation).await? {
-        Destroyed::Gone => {
-            // The proof is the observation's, not the destroyer's word.
-            worker.seen = None;
-            Ok(Flow::Again)
+    let note = match call_destroy(worker, &reservation).await? {
+        Destroyed::Underway(underway) => return Ok(wait_for(worker, underway)),
+        Destroyed::Gone => None,
+        // It lost its mark since it was last seen: nothing of ours is there, but people are told.
+        Destroyed::LeftAlone(why) => {
+            let (machine, place) = (&reservation.machine, &reservation.place);
+            warn!(session = %worker.session.id, %machine, why, "left alone");
+            Some(format!("machine {machine} on {place} is left alone: {why}"))
         }
-        Destroyed::Underway(underway) => Ok(wait_for(worker, underway)),
+    };
+    // The proof is the observation's, not the destroyer's word.
+    let seen = worker.look().await?;
+    if let Seen::Observed(Observation::Present(_)) = seen {
+        let message = "the machine is said to be gone or not ours, and is seen all the same";
+        let id = &worker.session.id;
+        return Err(Error::new(Kind::Unavailable, Operation::Destroy, id, message).into());
     }
+    worker.seen = Some(seen);
+    if let Some(text) = note {
+        let at = worker.inner.now();
+        worker.save(vec![NewEvent { at, what: What::Note { text } }], Next::Hold).await?;
+    }
+    Ok(Flow::Again)
 }
 
 async fn call_destroy(worker: &mut Worker, reservation: &Reservation) -> Result<Destroyed, Stop> {
@@ -369,7 +384,7 @@ async fn clear_past(worker: &mut Worker) -> Result<Flow, Stop> {
         return Ok(Flow::Again);
     };
     match call_destroy(worker, &past).await? {
-        Destroyed::Gone => {
+        Destroyed::Gone | Destroyed::LeftAlone(_) => {
             worker.session.past_reservations.remove(0);
             worker.save(Vec::new(), Next::Hold).await?;
             forget(worker, &past.machine, &past.provisioner);

@@ -19,6 +19,7 @@ mod estimate;
 mod execute;
 mod limits;
 mod orphans;
+mod quarantine;
 mod ready;
 mod requests;
 mod run;

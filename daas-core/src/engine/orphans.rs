@@ -11,7 +11,7 @@ use super::Inner;
 use crate::clock::between;
 use crate::error::Result;
 use crate::ids::{BackendName, MachineId, SessionId};
-use crate::machine::{Destroyed, Listed, Reservation};
+use crate::machine::{Destroyed, Listed, MarkSeen, Reservation};
 use crate::provisioner::Provisioner;
 
 /// What the last sweep found.
@@ -27,6 +27,9 @@ pub struct SweepReport {
     pub quarantined: Vec<Finding>,
     /// Machines that carry a mark which another machine carries by right: never destroyed.
     pub duplicates: Vec<Finding>,
+    /// Machines that look like ours but cannot be proved to be, their mark taken away by hand:
+    /// never destroyed.
+    pub left_alone: Vec<Finding>,
     /// Whether the brake stopped the removal of orphans; it asks an operator to look.
     pub braked: bool,
     /// Backends that could not be listed, and why.
@@ -61,8 +64,8 @@ impl Sweep {
 }
 
 /// What a listed machine is to us.
-#[derive(Debug, PartialEq, Eq)]
-enum Standing {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
     /// A live record reserves it.
     Ours,
     /// Its session has ended.
@@ -71,6 +74,8 @@ enum Standing {
     Quarantined,
     /// Its session has another machine.
     Duplicate,
+    /// It cannot be proved to be ours.
+    Unproved,
 }
 
 pub(super) async fn sweep(inner: Arc<Inner>, stop: CancellationToken) {
@@ -93,6 +98,7 @@ async fn turn(inner: &Arc<Inner>) {
         orphans: Vec::new(),
         quarantined: Vec::new(),
         duplicates: Vec::new(),
+        left_alone: Vec::new(),
         braked: false,
         failures: Vec::new(),
     };
@@ -113,7 +119,10 @@ async fn turn(inner: &Arc<Inner>) {
     }
     if report.failures.is_empty() {
         inner.brakes.note_unreserved(
-            report.orphans.len() + report.quarantined.len() + report.duplicates.len(),
+            report.orphans.len()
+                + report.quarantined.len()
+                + report.duplicates.len()
+                + report.left_alone.len(),
         );
     }
     report.braked = !inner.brakes.may_sweep(orphans.len(), report.machines);
@@ -126,7 +135,9 @@ async fn turn(inner: &Arc<Inner>) {
         );
     } else {
         for (provisioner, machine) in orphans {
-            remove(inner, &provisioner, machine).await;
+            if let Removal::LeftAlone = remove(inner, &provisioner, &machine).await {
+                report.left_alone.push(finding(provisioner.name(), &machine));
+            }
         }
     }
     *inner.sweep.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
@@ -145,15 +156,11 @@ async fn sort(
     let mut still_there = Vec::new();
     for machine in listed {
         let standing = standing(inner, &name, &machine).await?;
-        let finding = Finding {
-            provisioner: name.clone(),
-            machine: machine.machine.clone(),
-            place: machine.place.clone(),
-            session: machine.session.clone(),
-        };
+        let finding = finding(&name, &machine);
         match standing {
             Standing::Ours => {}
             Standing::Duplicate => report.duplicates.push(finding),
+            Standing::Unproved => report.left_alone.push(finding),
             Standing::Quarantined => report.quarantined.push(finding),
             Standing::Orphan => {
                 let key = (name.clone(), machine.machine.clone(), machine.session.clone());
@@ -189,9 +196,16 @@ impl Sweep {
     }
 }
 
-async fn standing(inner: &Inner, name: &BackendName, machine: &Listed) -> Result<Standing> {
-    if machine.duplicate {
-        return Ok(Standing::Duplicate);
+/// What a listed machine is to us, by the store.
+pub(super) async fn standing(
+    inner: &Inner,
+    name: &BackendName,
+    machine: &Listed,
+) -> Result<Standing> {
+    match machine.mark {
+        MarkSeen::Own => {}
+        MarkSeen::Copied => return Ok(Standing::Duplicate),
+        MarkSeen::Missing => return Ok(Standing::Unproved),
     }
     let Some(session) = inner.store().get(&machine.session).await? else {
         return Ok(Standing::Quarantined);
@@ -208,34 +222,61 @@ async fn standing(inner: &Inner, name: &BackendName, machine: &Listed) -> Result
     Ok(if session.reservations().any(reserves) { Standing::Ours } else { Standing::Duplicate })
 }
 
-async fn remove(inner: &Arc<Inner>, provisioner: &Arc<dyn Provisioner>, machine: Listed) {
+fn finding(provisioner: &BackendName, machine: &Listed) -> Finding {
+    Finding {
+        provisioner: provisioner.clone(),
+        machine: machine.machine.clone(),
+        place: machine.place.clone(),
+        session: machine.session.clone(),
+    }
+}
+
+/// What came of the removal of an orphan.
+enum Removal {
+    /// It is gone, or goes; else the next sweep goes on with it.
+    Begun,
+    /// It is not provably ours.
+    LeftAlone,
+}
+
+async fn remove(
+    inner: &Arc<Inner>,
+    provisioner: &Arc<dyn Provisioner>,
+    machine: &Listed,
+) -> Removal {
     if !inner.brakes.may_destroy(inner.now()) {
-        return;
+        return Removal::Begun;
     }
     // Looked up once more: between the listing and now the world has gone on.
     let name = provisioner.name();
-    if !matches!(standing(inner, name, &machine).await, Ok(Standing::Orphan)) {
-        return;
+    if !matches!(standing(inner, name, machine).await, Ok(Standing::Orphan)) {
+        return Removal::Begun;
     }
-    let reservation = Reservation {
+    let reservation = reservation_of(name, machine);
+    let (session, machine) = (&machine.session, &machine.machine);
+    let deadline = inner.limits().destroy_deadline;
+    match tokio::time::timeout(deadline, provisioner.destroy(&reservation)).await {
+        Ok(Ok(Destroyed::Gone)) => info!(%machine, %session, "an orphan is gone"),
+        Ok(Ok(Destroyed::LeftAlone(why))) => {
+            warn!(%machine, %session, why, "a machine that looks like an orphan is left alone");
+            return Removal::LeftAlone;
+        }
+        Ok(Ok(Destroyed::Underway(_))) => {}
+        Ok(Err(error)) => warn!(%machine, error = error.chain(), "an orphan stays for now"),
+        Err(_) => warn!(%machine, "an orphan's removal took too long"),
+    }
+    Removal::Begun
+}
+
+/// The reservation that a listed machine would have, were there a record of it.
+pub(super) fn reservation_of(provisioner: &BackendName, machine: &Listed) -> Reservation {
+    Reservation {
         session: machine.session.clone(),
-        provisioner: name.clone(),
+        provisioner: provisioner.clone(),
         machine: machine.machine.clone(),
         place: machine.place.clone(),
         memory_mib: 0,
         cores: 0,
         uuid: machine.uuid.clone(),
-    };
-    let deadline = inner.limits().destroy_deadline;
-    match tokio::time::timeout(deadline, provisioner.destroy(&reservation)).await {
-        Ok(Ok(Destroyed::Gone)) => {
-            info!(machine = %machine.machine, session = %machine.session, "an orphan was removed");
-        }
-        // The next sweep goes on with it.
-        Ok(Ok(Destroyed::Underway(_))) => {}
-        Ok(Err(error)) => {
-            warn!(machine = %machine.machine, error = error.chain(), "an orphan stays for now");
-        }
-        Err(_) => warn!(machine = %machine.machine, "an orphan's removal took too long"),
     }
 }

@@ -126,7 +126,7 @@ impl Worker {
         }
         let backing_off = self.session.attempts.next_at.is_some_and(|next| next > now);
         if self.seen.is_none() && !backing_off {
-            self.seen = Some(self.observe().await?);
+            self.seen = Some(self.look().await?);
             self.ordered = false;
         }
         self.note_sight().await?;
@@ -139,7 +139,7 @@ impl Worker {
     }
 
     /// Looks at the machine. The doubts of a look are part of its answer.
-    async fn observe(&mut self) -> Result<Seen, Stop> {
+    pub(super) async fn look(&mut self) -> Result<Seen, Stop> {
         let Some(reservation) = self.session.reservation.clone() else {
             return Ok(Seen::NoReservation);
         };

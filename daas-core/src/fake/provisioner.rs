@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::ids::{BackendName, DeploymentId, MachineId, SessionId};
 use crate::machine::{
-    AgentState, Destroyed, Ensured, Listed, Machine, MachineSpec, Observation, Power, Reservation,
-    Taken, Underway,
+    AgentState, Destroyed, Ensured, Listed, Machine, MachineSpec, MarkSeen, Observation, Power,
+    Reservation, Taken, Underway,
 };
 use crate::progress::Progress;
 use crate::provisioner::{Extras, Provisioner};
@@ -62,6 +62,10 @@ struct State {
 struct Made {
     /// Deployment and session of the mark; absent for a stranger's machine.
     mark: Option<(DeploymentId, SessionId)>,
+    /// Whether the mark was taken away, and only the machine's name tells of us.
+    unmarked: bool,
+    /// Whether its mark was read since: as on Proxmox, a look at a desktop at rest reads names only.
+    examined: bool,
     uuid: String,
     power: Power,
     there_at: Instant,
@@ -108,6 +112,13 @@ impl FakePlatform {
         self.state().machines.remove(id);
     }
 
+    /// Takes a machine's mark away, as an administrator does who edits its notes.
+    pub fn take_mark_away(&self, id: &MachineId) {
+        if let Some(made) = self.state().machines.get_mut(id) {
+            made.unmarked = true;
+        }
+    }
+
     /// Cuts a machine's power, as its user does from inside.
     pub fn power_off_by_hand(&self, id: &MachineId) {
         if let Some(made) = self.state().machines.get_mut(id) {
@@ -129,7 +140,9 @@ impl State {
     fn new_machine(&mut self, mark: Option<(DeploymentId, SessionId)>, there_at: Instant) -> Made {
         self.made += 1;
         let uuid = format!("uuid-{}", self.made);
-        Made { mark, uuid, power: Power::Stopped, there_at, up_at: there_at }
+        let (unmarked, examined) = (false, false);
+        let power = Power::Stopped;
+        Made { mark, unmarked, examined, uuid, power, there_at, up_at: there_at }
     }
 }
 
@@ -178,7 +191,10 @@ impl FakeProvisioner {
 
     /// Whether a machine under the reserved id is ours: by mark, and by uuid once recorded.
     fn is_ours(&self, made: &Made, reservation: &Reservation) -> bool {
-        made.mark.as_ref().is_some_and(|(d, s)| *d == self.deployment && *s == reservation.session)
+        !made.unmarked
+            && made.mark.as_ref().is_some_and(|(deployment, session)| {
+                *deployment == self.deployment && *session == reservation.session
+            })
             && reservation.uuid.as_ref().is_none_or(|uuid| *uuid == made.uuid)
     }
 }
@@ -274,7 +290,9 @@ impl Provisioner for FakeProvisioner {
         match self.platform.reached() {
             Err(why) => Observation::Unknown(why),
             Ok(state) => match state.machines.get(&reservation.machine) {
-                Some(made) if self.is_ours(made, reservation) => {
+                Some(made)
+                    if self.is_ours(made, reservation) || (made.unmarked && !made.examined) =>
+                {
                     Observation::Present(made.machine(&reservation.machine))
                 }
                 _ => Observation::Absent,
@@ -284,15 +302,17 @@ impl Provisioner for FakeProvisioner {
 
     async fn destroy(&self, reservation: &Reservation) -> Result<Destroyed> {
         let mut state = self.reached(Operation::Destroy, &reservation.session)?;
-        let ours = state
-            .machines
-            .get(&reservation.machine)
-            .is_some_and(|made| self.is_ours(made, reservation));
-        if ours {
-            state.machines.remove(&reservation.machine);
-            let (machine, session) = (reservation.machine.clone(), reservation.session.clone());
-            state.log.push(PlatformAct::Destroyed(machine, session));
+        let machine = reservation.machine.clone();
+        match state.machines.get_mut(&machine) {
+            None => return Ok(Destroyed::Gone),
+            Some(made) if !self.is_ours(made, reservation) => {
+                made.examined = true;
+                return Ok(Destroyed::LeftAlone(format!("machine {machine} is not ours")));
+            }
+            Some(_) => {}
         }
+        state.machines.remove(&machine);
+        state.log.push(PlatformAct::Destroyed(machine, reservation.session.clone()));
         Ok(Destroyed::Gone)
     }
 
@@ -309,7 +329,7 @@ impl Provisioner for FakeProvisioner {
                 session: session.clone(),
                 uuid: Some(made.uuid.clone()),
                 power: made.power,
-                duplicate: false,
+                mark: if made.unmarked { MarkSeen::Missing } else { MarkSeen::Own },
                 seen_at,
             })
         });

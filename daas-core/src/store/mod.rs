@@ -230,6 +230,14 @@ pub enum Inserted {
     Before(Box<Session>),
 }
 
+impl Inserted {
+    /// The session, new or not.
+    pub fn into_session(self) -> Session {
+        let (Self::New(session) | Self::Before(session)) = self;
+        *session
+    }
+}
+
 /// A record to replace.
 #[derive(Debug, Clone)]
 pub struct Change {
