@@ -17,6 +17,7 @@ mod config;
 mod error;
 mod extras;
 mod identity;
+mod inventory;
 mod making;
 mod mark;
 mod overview;

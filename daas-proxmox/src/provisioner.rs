@@ -14,16 +14,16 @@ use daas_core::machine::{
 use daas_core::progress::Progress;
 use daas_core::provisioner::{Extras, Provisioner};
 use daas_core::{Operation, Result};
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::agent::{AddressWait, Usual};
-use crate::api::{Resource, VmConfig};
+use crate::api::VmConfig;
 use crate::client::{Client, Purpose};
 use crate::config::ProxmoxConfig;
 use crate::error::ProxmoxError;
 use crate::extras::ProxmoxExtras;
 use crate::identity::{Standing, standing};
+use crate::inventory::Inventory;
 use crate::mark::{Mark, has_tag};
 use crate::overview::{Overview, Overviews};
 use crate::placement;
@@ -53,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) clones: Slots<Room>,
     pub(crate) questions: Slots<String>,
     pub(crate) usual_boot: Arc<Usual>,
+    pub(crate) inventory: Inventory,
     hands: Mutex<HashMap<u32, Hand>>,
     /// Storages of templates, by node and id, and when they were read.
     templates: Mutex<TemplateStorages>,
@@ -118,6 +119,7 @@ impl ProxmoxProvisioner {
                 clones: Slots::default(),
                 questions: Slots::default(),
                 usual_boot: Arc::default(),
+                inventory: Inventory::default(),
                 hands: Mutex::default(),
                 templates: Mutex::default(),
                 full_only: Mutex::default(),
@@ -365,6 +367,10 @@ impl Shared {
         let age = self.config.overview_age;
         let overview = self.overviews.no_older_than(age, Purpose::Resting).await.ok()?;
         let row = overview.machines.get(&vmid)?;
+        // The overview shows no uuid, but the inventory has read each machine's.
+        if self.inventory.uuid(vmid, row).is_some_and(|uuid| reservation.uuid != Some(uuid)) {
+            return None;
+        }
         let well = row.name.as_deref() == Some(reservation.session.as_str())
             && row.status.as_deref() == Some("running")
             && row.node.as_deref() == Some(reservation.place.as_str())
@@ -379,53 +385,6 @@ impl Shared {
             agent: AgentState::NotAsked,
             lock: None,
         })
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, ProxmoxError> {
-        self.tell_calls();
-        self.tidy_hands();
-        let overview = self.overviews.no_older_than(Duration::ZERO, Purpose::Resting).await?;
-        let tag = Mark::tag(&self.deployment);
-        let seen_at = Timestamp::now();
-        let mut listed = Vec::new();
-        for (vmid, row) in &overview.machines {
-            if row.kind != "qemu" || row.is_template() {
-                continue;
-            }
-            let tagged = has_tag(row.tags.as_deref(), &tag);
-            let in_range = self.config.ids.contains(*vmid);
-            // A tag is enough in our own range; elsewhere, or without one, the mark is read.
-            let session = match row.name.as_deref().map(SessionId::new) {
-                Some(Ok(session)) if tagged && in_range => Some((session, false)),
-                _ if tagged || in_range => self.read_mark(*vmid, row).await?,
-                _ => None,
-            };
-            let Some((session, duplicate)) = session else { continue };
-            listed.push(Listed {
-                machine: machine_id(*vmid),
-                place: row.node.clone().unwrap_or_default(),
-                session,
-                uuid: None,
-                power: power(row.status.as_deref().unwrap_or("unknown")),
-                duplicate,
-                seen_at,
-            });
-        }
-        Ok(listed)
-    }
-
-    /// The session in a machine's mark, and whether another machine bears that mark by right.
-    async fn read_mark(
-        &self,
-        vmid: u32,
-        row: &Resource,
-    ) -> Result<Option<(SessionId, bool)>, ProxmoxError> {
-        let Some(node) = row.node.as_deref() else { return Ok(None) };
-        let config = self.client.vm_config(Purpose::Resting, node, vmid).await?;
-        let mark = config.and_then(|c| c.text("description")).and_then(|d| Mark::read(&d));
-        Ok(mark
-            .filter(|mark| mark.deployment == self.deployment)
-            .map(|mark| (mark.session, mark.vmid != vmid)))
     }
 }
 
@@ -471,6 +430,8 @@ impl Provisioner for ProxmoxProvisioner {
     }
 
     async fn list(&self) -> Result<Vec<Listed>> {
+        self.shared.tell_calls();
+        self.shared.tidy_hands();
         let listed = self.shared.list().await;
         listed.map_err(|e| e.while_doing(Operation::List, &self.shared.config.name))
     }

@@ -69,9 +69,9 @@ impl Shared {
                 return Ok(Some(Destroyed::Gone));
             }
             Standing::Foreign(why) => {
-                info!(vmid, why, "left alone: the machine under this id is not ours");
                 self.forget(vmid);
-                return Ok(Some(Destroyed::Gone));
+                self.inventory.forget(vmid);
+                return Ok(Some(Destroyed::LeftAlone(why)));
             }
             Standing::UnderConstruction { .. } => {
                 return self.wait_locked_for(vmid, "clone").map(|w| Some(Destroyed::Underway(w)));

@@ -5,10 +5,9 @@
 mod bench;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use bench::Bench;
+use bench::{Administrator, Bench, TEMPLATE};
 use daas_core::conformance::{self, ProvisionerBench};
 use daas_core::ids::{MachineId, SessionId};
 use daas_core::machine::MachineSpec;
@@ -16,12 +15,6 @@ use daas_core::provisioner::Provisioner;
 use daas_proxmox::ProxmoxProvisioner;
 use daas_sim::Event;
 use reqwest::Method;
-use serde_json::Value;
-
-/// How long an administrator's order may take; the simulator takes no time of its own.
-const SOON: Duration = Duration::from_secs(20);
-/// The template, and its node.
-const TEMPLATE: &str = "/nodes/pve1/qemu/9000";
 
 #[tokio::test]
 async fn it_keeps_the_provisioners_contract() {
@@ -35,36 +28,15 @@ async fn it_keeps_the_provisioners_contract() {
 struct Judge {
     bench: Bench,
     provisioner: Arc<ProxmoxProvisioner>,
-    administrator: reqwest::Client,
+    administrator: Administrator,
 }
 
 impl Judge {
     async fn new() -> Self {
         let bench = Bench::new().await;
         let provisioner = Arc::new(bench.provisioner());
-        let ca = reqwest::Certificate::from_pem(bench.sim.ca_pem().as_bytes()).unwrap();
-        let builder = reqwest::Client::builder().tls_certs_only([ca]).timeout(SOON);
-        let administrator = builder.build().unwrap();
+        let administrator = Administrator::of(&bench);
         Self { bench, provisioner, administrator }
-    }
-
-    /// Orders a task past the provisioner, and waits until it has ended well.
-    async fn order(&self, method: Method, path: &str, form: &[(&str, &str)]) {
-        let context = format!("{method} {path}");
-        let url = format!("{}/api2/json{path}", self.bench.sim.url());
-        let token = self.bench.sim.token("daas@pve", "daas").unwrap();
-        let mut request = self.administrator.request(method, url);
-        request = request.header("Authorization", format!("PVEAPIToken={token}"));
-        if !form.is_empty() {
-            request = request.form(form);
-        }
-        let answer = request.send().await.expect(&context);
-        let answer: Value = answer.error_for_status().expect(&context).json().await.unwrap();
-        let task = answer["data"].as_str().expect(&context).to_owned();
-        let ended = |e: &Event| matches!(e, Event::TaskEnd { upid, .. } if **upid == *task);
-        let end = self.bench.sim.log().wait_for(ended, SOON).await.expect(&context);
-        let Event::TaskEnd { exit, .. } = end.event else { unreachable!("what was waited for") };
-        assert_eq!(&*exit, "OK", "{context}");
     }
 }
 
@@ -107,16 +79,20 @@ impl ProvisionerBench for Judge {
 
     async fn put_stranger(&self, machine: &MachineId) {
         let form = [("newid", machine.as_str()), ("name", "stranger")];
-        self.order(Method::POST, &format!("{TEMPLATE}/clone"), &form).await;
+        self.administrator
+            .order(&self.bench, Method::POST, &format!("{TEMPLATE}/clone"), &form)
+            .await;
     }
 
     async fn remove_by_hand(&self, machine: &MachineId) {
         let there = self.bench.sim.cluster().vm(vmid(machine)).unwrap();
         let path = format!("/nodes/{}/qemu/{machine}", there.node);
         if there.running() {
-            self.order(Method::POST, &format!("{path}/status/stop"), &[]).await;
+            self.administrator
+                .order(&self.bench, Method::POST, &format!("{path}/status/stop"), &[])
+                .await;
         }
-        self.order(Method::DELETE, &path, &[]).await;
+        self.administrator.order(&self.bench, Method::DELETE, &path, &[]).await;
     }
 
     async fn set_away(&self, away: bool) {

@@ -14,9 +14,15 @@ use daas_core::template::{AddressFrom, CloneMode};
 use daas_core::{Error, Result};
 use daas_proxmox::{IdRange, ProxmoxConfig, ProxmoxProvisioner};
 use daas_sim::{Event, NullGuests, SimConfig, Simulator};
+use reqwest::Method;
+use serde_json::Value;
 
 /// How long anything here may take; the simulator takes no time of its own.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How long an administrator's order may take.
+const SOON: Duration = Duration::from_secs(20);
+/// The template, and its node.
+pub(crate) const TEMPLATE: &str = "/nodes/pve1/qemu/9000";
 
 pub(crate) struct Bench {
     pub(crate) sim: Simulator,
@@ -94,6 +100,55 @@ impl Bench {
     }
 }
 
+/// Somebody who works on the cluster by hand, past the provisioner.
+pub(crate) struct Administrator(reqwest::Client);
+
+impl Administrator {
+    pub(crate) fn of(bench: &Bench) -> Self {
+        let ca = reqwest::Certificate::from_pem(bench.sim.ca_pem().as_bytes()).unwrap();
+        let builder = reqwest::Client::builder().tls_certs_only([ca]).timeout(SOON);
+        Self(builder.build().unwrap())
+    }
+
+    /// Asks, and answers the data.
+    pub(crate) async fn ask(
+        &self,
+        bench: &Bench,
+        method: Method,
+        path: &str,
+        form: &[(&str, &str)],
+    ) -> Value {
+        let context = format!("{method} {path}");
+        let url = format!("{}/api2/json{path}", bench.sim.url());
+        let token = bench.sim.token("daas@pve", "daas").unwrap();
+        let mut request = self.0.request(method, url);
+        request = request.header("Authorization", format!("PVEAPIToken={token}"));
+        if !form.is_empty() {
+            request = request.form(form);
+        }
+        let answer = request.send().await.expect(&context);
+        let mut answer: Value = answer.error_for_status().expect(&context).json().await.unwrap();
+        answer["data"].take()
+    }
+
+    /// Orders a task, and waits until it has ended well.
+    pub(crate) async fn order(
+        &self,
+        bench: &Bench,
+        method: Method,
+        path: &str,
+        form: &[(&str, &str)],
+    ) {
+        let context = format!("{method} {path}");
+        let task = self.ask(bench, method, path, form).await;
+        let task = task.as_str().expect(&context);
+        let ended = |e: &Event| matches!(e, Event::TaskEnd { upid, .. } if **upid == *task);
+        let end = bench.sim.log().wait_for(ended, SOON).await.expect(&context);
+        let Event::TaskEnd { exit, .. } = end.event else { unreachable!("what was waited for") };
+        assert_eq!(&*exit, "OK", "{context}");
+    }
+}
+
 pub(crate) async fn reserve(p: &ProxmoxProvisioner, spec: &MachineSpec) -> Result<Reservation> {
     p.reserve(&spec.session, spec, &Taken::default()).await
 }
@@ -125,7 +180,7 @@ pub(crate) async fn remove(p: &ProxmoxProvisioner, reservation: &Reservation) ->
     let work = async {
         loop {
             match p.destroy(reservation).await {
-                Ok(Destroyed::Gone) => return Ok(()),
+                Ok(Destroyed::Gone | Destroyed::LeftAlone(_)) => return Ok(()),
                 Ok(Destroyed::Underway(u)) => {
                     let _ = tokio::time::timeout(u.check_after, u.wake.heard()).await;
                 }
