@@ -48,6 +48,9 @@ pub(crate) enum Command {
     /// Work with templates
     #[command(subcommand)]
     Template(TemplateCommand),
+    /// Show and end machines that have our mark and no record
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// Work with API keys of the deployment on this machine
     #[command(subcommand)]
     Key(KeyCommand),
@@ -178,6 +181,20 @@ pub(crate) enum LifetimeArg {
 pub(crate) enum TemplateCommand {
     /// List the templates you may use
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// List what the last comparison with the hypervisors found
+    List,
+    /// End the machine in quarantine whose mark names this session
+    Destroy {
+        /// The session's id.
+        id: String,
+        /// Wait for the proof that nothing is left.
+        #[arg(long)]
+        wait: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

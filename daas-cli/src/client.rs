@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::ClientArgs;
 use crate::exit::{Code, Failure, Outcome};
-use crate::wire::{Ask, Refusal, Session, Sessions, Template, Templates};
+use crate::wire::{Ask, Quarantine, Refusal, Session, Sessions, Template, Templates};
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:5000";
 
@@ -111,6 +111,16 @@ impl Client {
         let response = self.send(self.request(Method::GET, &path(id, "/rdp"))).await?;
         let bytes = response.bytes().await;
         Ok(bytes.map_err(|e| self.unreachable(&e))?.to_vec())
+    }
+
+    /// What the last comparison with the hypervisors found.
+    pub(crate) async fn quarantine(&self) -> Outcome<Quarantine> {
+        self.read(self.request(Method::GET, "/api/v1/quarantine")).await
+    }
+
+    pub(crate) async fn end_quarantined(&self, id: &str) -> Outcome<Session> {
+        let path = format!("/api/v1/quarantine/{}", plain(id));
+        self.read(self.request(Method::DELETE, &path)).await
     }
 
     pub(crate) async fn templates(&self) -> Outcome<Vec<Template>> {
@@ -228,8 +238,12 @@ fn refused(status: StatusCode, refusal: Refusal) -> Failure {
 }
 
 fn path(id: &str, rest: &str) -> String {
-    let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-    format!("/api/v1/sessions/{id}{rest}")
+    format!("/api/v1/sessions/{}{rest}", plain(id))
+}
+
+/// An id as it may stand in a path.
+fn plain(id: &str) -> String {
+    id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
 }
 
 fn client_file() -> Outcome<ClientFile> {

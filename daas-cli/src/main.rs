@@ -50,6 +50,9 @@ async fn run(cli: Cli) -> Outcome {
         Command::Template(command) => {
             commands::session::templates(&Client::new(&cli.client)?, output, &command).await
         }
+        Command::Quarantine(command) => {
+            commands::quarantine::run(&Client::new(&cli.client)?, output, command).await
+        }
         Command::Key(command) => commands::key::run(output, command).await,
         Command::Serve(args) => commands::serve::serve(&args).await,
         Command::Demo(args) => commands::demo::run(args).await,

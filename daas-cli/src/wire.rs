@@ -144,3 +144,31 @@ pub(crate) struct Ask {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lifetime: Option<String>,
 }
+
+/// What the last comparison with the hypervisors found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Quarantine {
+    #[serde(default)]
+    pub(crate) at: Option<String>,
+    #[serde(default)]
+    pub(crate) orphans: Vec<FoundMachine>,
+    #[serde(default)]
+    pub(crate) quarantined: Vec<FoundMachine>,
+    #[serde(default)]
+    pub(crate) duplicates: Vec<FoundMachine>,
+    #[serde(default)]
+    pub(crate) left_alone: Vec<FoundMachine>,
+    #[serde(default)]
+    pub(crate) braked: bool,
+    #[serde(default)]
+    pub(crate) failures: Vec<String>,
+}
+
+/// A machine that was found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FoundMachine {
+    pub(crate) provisioner: String,
+    pub(crate) machine: String,
+    pub(crate) place: String,
+    pub(crate) session: String,
+}

@@ -6,33 +6,12 @@
 mod served;
 
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 use served::{DEADLINE, Served};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
-
-/// A command of the real program against this server.
-fn daas(served: &Served, arguments: &[&str]) -> Command {
-    let key_file = served.directory.path().join("user.key");
-    std::fs::write(&key_file, &served.key).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_daas"));
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .args(["--server", served.url(), "--key-file"])
-        .arg(key_file)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    command
-}
-
-async fn run(served: &Served, arguments: &[&str]) -> Output {
-    let output = daas(served, arguments).output();
-    tokio::time::timeout(DEADLINE, output).await.expect("it ends in time").unwrap()
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -52,7 +31,7 @@ async fn connect_opens_the_client_and_leaves_nothing() {
     let served = Served::start(0.02, 21).await;
     let seen = served.directory.path().join("seen");
     let rdp = client(&served, &format!("cp \"$1\" {0}.rdp; echo \"$2\" > {0}", seen.display()));
-    let output = run(&served, &["connect", "--rdp-client", &rdp, "--countdown", "0"]).await;
+    let output = served.run(&["connect", "--rdp-client", &rdp, "--countdown", "0"]).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     let file = std::fs::read_to_string(format!("{}.rdp", seen.display())).unwrap();
     assert!(file.contains("full address:s:"), "{file}");
@@ -68,7 +47,7 @@ async fn an_interruption_at_any_moment_leaves_nothing() {
         let served = Served::start(if moment == "creating" { 1.0 } else { 0.02 }, 22).await;
         let rdp = client(&served, "echo started >&2; exec sleep 600");
         let arguments = ["connect", "lab", "--rdp-client", &rdp];
-        let mut child = daas(&served, &arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = served.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
         if moment == "client" {
             let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
             while let Some(line) = lines.next_line().await.unwrap() {
@@ -96,7 +75,7 @@ async fn an_interruption_at_any_moment_leaves_nothing() {
 async fn what_goes_wrong_is_said_with_the_way_out_and_its_exit_code() {
     let mut served = Served::start(0.02, 23).await;
     let check = async |served: &Served, arguments: &[&str], code: i32, words: &[&str]| {
-        let output = run(served, arguments).await;
+        let output = served.run(arguments).await;
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
         for word in words {
@@ -127,27 +106,27 @@ async fn what_goes_wrong_is_said_with_the_way_out_and_its_exit_code() {
 async fn sessions_are_worked_with_by_the_command_line() {
     let served = Served::start(0.02, 24).await;
     let create = ["--json", "session", "create", "lab", "--label", "maths", "--wait"];
-    let output = run(&served, &[&create[..], &["--lifetime", "personal"]].concat()).await;
+    let output = served.run(&[&create[..], &["--lifetime", "personal"]].concat()).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     let session: Value = serde_json::from_slice(&output.stdout).unwrap();
     let id = session["id"].as_str().unwrap();
-    let list = run(&served, &["session", "list"]).await;
+    let list = served.run(&["session", "list"]).await;
     assert!(text(&list.stdout).contains("maths"), "{}", text(&list.stdout));
     for act in ["stop", "start", "extend"] {
-        let output = run(&served, &["session", act, id]).await;
+        let output = served.run(&["session", act, id]).await;
         assert!(output.status.success(), "{act}: {}", text(&output.stderr));
         let phase = if act == "stop" { "stopped" } else { "ready" };
         served.until_phase(id, phase).await;
     }
-    let watch = daas(&served, &["session", "watch", id]).stdout(Stdio::piped()).spawn().unwrap();
-    assert!(run(&served, &["session", "destroy", id, "--wait"]).await.status.success());
+    let watch = served.command(&["session", "watch", id]).stdout(Stdio::piped()).spawn().unwrap();
+    assert!(served.run(&["session", "destroy", id, "--wait"]).await.status.success());
     let watched = tokio::time::timeout(DEADLINE, watch.wait_with_output()).await.unwrap().unwrap();
     let watched = text(&watched.stdout);
     assert!(watched.contains("asked for from template lab"), "{watched}");
     assert!(watched.contains("-> ended"), "{watched}");
-    let templates = run(&served, &["template", "list"]).await;
+    let templates = served.run(&["template", "list"]).await;
     assert!(text(&templates.stdout).contains("lab"));
-    let completions = run(&served, &["completions", "bash"]).await;
+    let completions = served.run(&["completions", "bash"]).await;
     assert!(text(&completions.stdout).contains("_daas"));
 }
 

@@ -88,7 +88,20 @@ async fn a_restored_store_touches_no_desktop_it_does_not_know() {
     destroy(&served, &new).await;
     destroy(&served, &old[1..]).await;
     let left: BTreeSet<String> = served.machines().into_iter().collect();
-    assert_eq!(left, young.into_iter().collect());
+    assert_eq!(left, young.iter().cloned().collect());
+
+    // What nobody knows, an operator ends: one by one, and nothing else.
+    let listed = served.run(&["quarantine", "list"]).await;
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for id in &young {
+        assert!(listed.contains(id.as_str()), "{id} is not in {listed}");
+        let ended = served.run(&["quarantine", "destroy", id, "--wait"]).await;
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        assert!(!served.machines().contains(id));
+    }
+    let nobody = served.run(&["quarantine", "destroy", "desktop-2222222"]).await;
+    assert_eq!(nobody.status.code(), Some(3), "{}", String::from_utf8_lossy(&nobody.stderr));
+    assert_eq!(served.machines(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,7 @@ fn gauges(text: &mut String, engine: &Engine, tally: &Tally) {
             ("daas_orphan_machines", "machines whose session has ended", report.orphans.len()),
             ("daas_quarantined_machines", "machines without a record", report.quarantined.len()),
             ("daas_duplicate_machines", "machines with another's mark", report.duplicates.len()),
+            ("daas_left_alone_machines", "machines whose mark is gone", report.left_alone.len()),
             ("daas_sweep_failures", "backends that could not be listed", report.failures.len()),
         ];
         for (name, help, count) in counts {

@@ -266,6 +266,13 @@ pub static ROUTES: &[Route] = &[
         ..Route::new(Verb::Get, "/api/v1/quarantine", || get(v1::quarantine::show))
     },
     Route {
+        who: OPERATOR,
+        summary: "Ends the machine in quarantine whose mark names this session.",
+        gives: &[json(202, "It gets a record again and is on its way out.", "SessionView")],
+        refuses: &[404, 409, 503],
+        ..Route::new(Verb::Delete, "/api/v1/quarantine/{id}", || delete(v1::quarantine::end))
+    },
+    Route {
         who: ADMIN,
         summary: "Lists API keys, without the keys themselves.",
         gives: &[json(200, "The keys.", "KeyList")],

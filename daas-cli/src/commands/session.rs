@@ -12,7 +12,7 @@ use crate::output::{Output, print, tell};
 use crate::wire::{Ask, Session};
 
 /// How long `--wait` waits.
-const WAIT: Duration = Duration::from_secs(30 * 60);
+pub(super) const WAIT: Duration = Duration::from_secs(30 * 60);
 
 pub(crate) async fn run(client: &Client, output: Output, command: SessionCommand) -> Outcome {
     match command {

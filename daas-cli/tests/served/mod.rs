@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,6 +164,28 @@ ready_when = "agent"
             .json(&json!({"template": "lab"}));
         let answer: Value = request.send().await.ok()?.json().await.ok()?;
         answer["id"].as_str().map(str::to_owned)
+    }
+
+    /// A command of the real program against this server.
+    pub(crate) fn command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let key_file = self.directory.path().join("user.key");
+        std::fs::write(&key_file, &self.key).unwrap();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_daas"));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .args(["--server", self.url(), "--key-file"])
+            .arg(key_file)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs such a command to its end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
+        let output = self.command(arguments).output();
+        tokio::time::timeout(DEADLINE, output).await.expect("it ends in time").unwrap()
     }
 
     pub(crate) async fn live(&self) -> Vec<String> {

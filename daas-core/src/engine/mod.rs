@@ -36,7 +36,7 @@ pub use self::brakes::{Admission, BrakeRules, Brakes};
 pub use self::decide::{Reason, Seen, Step, decide};
 pub use self::estimate::Estimates;
 pub use self::limits::Limits;
-pub use self::orphans::{Sweep, SweepReport};
+pub use self::orphans::{Finding, Sweep, SweepReport};
 pub use self::requests::{Ask, Asked, Caller};
 pub use self::run::Running;
 use crate::clock::Clock;

@@ -1,17 +1,20 @@
 //! `/api/v1/quarantine`: machines that only an operator may judge.
 
-use axum::Json;
 use axum::extract::State;
-use daas_core::engine::SweepReport;
-use daas_core::ids::{BackendName, MachineId, SessionId};
+use axum::response::Response;
+use axum::{Extension, Json};
+use daas_core::engine::{Caller, Finding, SweepReport};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::sessions::accepted;
 use crate::app::App;
+use crate::body::SessionPath;
+use crate::problem::Problem;
 
 /// What the last comparison with the hypervisors found.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct Quarantine {
     /// When it ended; null before the first. Then nothing is known, and all else is empty.
     pub(crate) at: Option<Timestamp>,
@@ -23,6 +26,8 @@ pub(crate) struct Quarantine {
     pub(crate) quarantined: Vec<FoundMachine>,
     /// They carry a mark that another machine carries by right: they are never destroyed.
     pub(crate) duplicates: Vec<FoundMachine>,
+    /// They look like ours, but their mark was taken away by hand: they are never destroyed.
+    pub(crate) left_alone: Vec<FoundMachine>,
     /// Whether the brake stopped the removal of orphans, since they were too many at once.
     pub(crate) braked: bool,
     /// Backends that could not be listed, and why.
@@ -43,52 +48,39 @@ pub(crate) struct FoundMachine {
 }
 
 pub(crate) async fn show(State(app): State<App>) -> Json<Quarantine> {
-    Json(app.engine.swept().map_or_else(Quarantine::nothing_known, Quarantine::of))
+    Json(app.engine.swept().map(Quarantine::from).unwrap_or_default())
 }
 
-impl Quarantine {
-    fn nothing_known() -> Self {
-        Self {
-            at: None,
-            machines: 0,
-            orphans: Vec::new(),
-            quarantined: Vec::new(),
-            duplicates: Vec::new(),
-            braked: false,
-            failures: Vec::new(),
-        }
-    }
+pub(crate) async fn end(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    SessionPath(id): SessionPath,
+) -> Result<Response, Problem> {
+    Ok(accepted(&app, app.engine.end_quarantined(&caller, &id).await?))
+}
 
-    fn of(report: SweepReport) -> Self {
-        let orphans = report.orphans.into_iter();
-        let quarantined = report.quarantined.into_iter();
-        let duplicates = report.duplicates.into_iter();
+impl From<SweepReport> for Quarantine {
+    fn from(report: SweepReport) -> Self {
         Self {
             at: Some(report.at),
             machines: report.machines,
-            orphans: orphans.map(|f| found(f.provisioner, f.machine, f.place, f.session)).collect(),
-            quarantined: quarantined
-                .map(|f| found(f.provisioner, f.machine, f.place, f.session))
-                .collect(),
-            duplicates: duplicates
-                .map(|f| found(f.provisioner, f.machine, f.place, f.session))
-                .collect(),
+            orphans: found(report.orphans),
+            quarantined: found(report.quarantined),
+            duplicates: found(report.duplicates),
+            left_alone: found(report.left_alone),
             braked: report.braked,
             failures: report.failures,
         }
     }
 }
 
-fn found(
-    provisioner: BackendName,
-    machine: MachineId,
-    place: String,
-    session: SessionId,
-) -> FoundMachine {
-    FoundMachine {
-        provisioner: provisioner.to_string(),
-        machine: machine.to_string(),
-        place,
-        session: session.to_string(),
-    }
+fn found(findings: Vec<Finding>) -> Vec<FoundMachine> {
+    let findings = findings.into_iter();
+    let told = |f: Finding| FoundMachine {
+        provisioner: f.provisioner.to_string(),
+        machine: f.machine.to_string(),
+        place: f.place,
+        session: f.session.to_string(),
+    };
+    findings.map(told).collect()
 }

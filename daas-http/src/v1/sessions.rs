@@ -210,7 +210,7 @@ pub(crate) async fn extend(
     Ok(Answer(SessionView::of(&app.engine, session)))
 }
 
-fn accepted(app: &App, session: Session) -> Response {
+pub(super) fn accepted(app: &App, session: Session) -> Response {
     located(app, StatusCode::ACCEPTED, session)
 }
 
