@@ -280,7 +280,7 @@ async fn knock(worker: &mut Worker) -> Result<Flow, Stop> {
             worker.save(event.into_iter().collect(), Next::Hold).await?;
             if first && let Some(started) = worker.session.started_at {
                 let took = crate::clock::between(started, now);
-                inner.estimates.learn(&template.name, took);
+                inner.estimates.learn(&worker.session.id, &template.name, took);
             }
             Ok(Flow::Again)
         }

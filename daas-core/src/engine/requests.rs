@@ -113,6 +113,9 @@ impl Engine {
             Inserted::New(session) => (*session, true),
             Inserted::Before(session) => (*session, false),
         };
+        if new {
+            self.0.estimates.note(&session.id, &session.template.name);
+        }
         self.0.poke(&session.id);
         Ok(Asked { session, new })
     }

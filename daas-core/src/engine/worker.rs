@@ -120,6 +120,7 @@ impl Worker {
             return Ok(Flow::Leave(None));
         }
         let now = self.inner.now();
+        self.note_coming();
         if self.ordered && self.session.goal == Goal::Gone {
             // What was absent before the order proves nothing after it.
             self.seen = None;
@@ -136,6 +137,16 @@ impl Worker {
         debug!(session = %self.session.id, phase = %self.session.phase, ?step, reason, "decided");
         self.tell(&reason);
         execute::execute(self, step, reason, &verdict).await
+    }
+
+    /// Keeps count of the desktops on their way: more of them make each take longer.
+    fn note_coming(&self) {
+        let Session { id, goal, phase, template, .. } = &self.session;
+        if *goal == Goal::Running && phase.is_coming() {
+            self.inner.estimates.note(id, &template.name);
+        } else {
+            self.inner.estimates.forget(id);
+        }
     }
 
     /// Looks at the machine. The doubts of a look are part of its answer.

@@ -202,7 +202,7 @@ fn estimate(engine: &Engine, session: &Session) -> Option<EstimateView> {
     if !session.phase.is_coming() || session.goal != Goal::Running {
         return None;
     }
-    let expected = engine.estimates().expected(&session.template.name);
+    let expected = engine.estimates().expected_of(&session.id, &session.template.name);
     let ready_in_seconds = expected.map(|whole| {
         let now = engine.clock().now();
         let passed = session.started_at.map_or(std::time::Duration::ZERO, |at| between(at, now));
