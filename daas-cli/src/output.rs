@@ -94,11 +94,14 @@ impl Output {
     }
 }
 
-/// Writes a line to standard output. A reader that has gone away is no failure of ours.
+/// Writes a line to standard output. A reader that has gone away is [`Code::Unread`]: whoever calls
+/// cleans up before the end.
 pub(crate) fn print(text: &str) -> Outcome {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Code::Unread, "nobody reads the answer"))
+        }
         Err(error) => Err(Failure::new(Code::Failed, format!("standard output: {error}"))),
         Ok(()) => Ok(()),
     }

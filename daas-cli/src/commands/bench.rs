@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daas_core::engine::Engine;
 use daas_core::event::What;
 use daas_core::ids::{Cursor, SessionId};
 use daas_core::session::Phase;
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 use super::session::idempotency_key;
 use crate::args::{BenchConfigurator, HerdArgs};
 use crate::exit::{Code, Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::output::{Output, print, tell};
 use crate::wire::Ask;
 use crate::world::{TEMPLATE, World, WorldArgs};
@@ -71,6 +73,7 @@ impl Spread {
 
 pub(crate) async fn herd(output: Output, args: HerdArgs) -> Outcome {
     let at_once = args.at_once.unwrap_or(args.sessions).max(1);
+    let mut interrupt = Interrupt::listen()?;
     let world = World::start(WorldArgs {
         scale: args.scale,
         nodes: args.nodes,
@@ -80,17 +83,21 @@ pub(crate) async fn herd(output: Output, args: HerdArgs) -> Outcome {
         ..WorldArgs::default()
     })
     .await?;
-    let world = Arc::new(world);
-    let measured = measure(&world, &args, at_once).await;
-    let world = Arc::try_unwrap(world)
-        .map_err(|_| Failure::new(Code::Failed, "the world is still in use"))?;
+    let measured = tokio::select! {
+        measured = measure(&world, &args, at_once) => measured,
+        () = interrupt.pressed() => {
+            world.end().await?;
+            return Err(Failure::new(Code::Interrupted, "interrupted; nothing was left behind"));
+        }
+    };
     let stopped = world.stop().await;
     let report = measured?;
     stopped?;
     if output.json { output.print_json(&report) } else { print(&text(&report)) }
 }
 
-async fn measure(world: &Arc<World>, args: &HerdArgs, at_once: usize) -> Outcome<Report> {
+async fn measure(world: &World, args: &HerdArgs, at_once: usize) -> Outcome<Report> {
+    tell(&format!("asking for {} desktops", args.sessions));
     let begun = Instant::now();
     let asked = ask_all(world, args.sessions, at_once).await?;
     let wall = begun.elapsed();
@@ -131,7 +138,7 @@ async fn measure(world: &Arc<World>, args: &HerdArgs, at_once: usize) -> Outcome
 /// Asks for all, at most `at_once` on their way at a time, and waits until all are ready. Answers
 /// when each was asked for.
 async fn ask_all(
-    world: &Arc<World>,
+    world: &World,
     sessions: usize,
     at_once: usize,
 ) -> Outcome<HashMap<SessionId, Timestamp>> {
@@ -139,7 +146,8 @@ async fn ask_all(
     let room = Arc::new(Semaphore::new(at_once));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..sessions {
-        let (client, room, world) = (client.clone(), Arc::clone(&room), Arc::clone(world));
+        let (client, room) = (client.clone(), Arc::clone(&room));
+        let engine = world.engine().clone();
         tasks.spawn(async move {
             let place = room.acquire_owned().await;
             let at = Timestamp::now();
@@ -149,7 +157,7 @@ async fn ask_all(
                 .id
                 .parse()
                 .map_err(|e: daas_core::Error| Failure::new(Code::Failed, e.to_string()))?;
-            ready(&world, &id).await?;
+            ready(&engine, &id).await?;
             drop(place);
             Ok::<_, Failure>((id, at))
         });
@@ -170,9 +178,9 @@ async fn ask_all(
 }
 
 /// Waits until a session is ready, woken by the store itself so as not to load what is measured.
-async fn ready(world: &World, id: &SessionId) -> Outcome {
+async fn ready(engine: &Engine, id: &SessionId) -> Outcome {
     until(
-        world,
+        engine,
         id,
         |phase, gone| {
             if gone { Err("it was given up") } else { Ok(phase == Phase::Ready) }
@@ -182,13 +190,13 @@ async fn ready(world: &World, id: &SessionId) -> Outcome {
 }
 
 async fn until(
-    world: &World,
+    engine: &Engine,
     id: &SessionId,
     done: impl Fn(Phase, bool) -> Result<bool, &'static str>,
 ) -> Outcome {
     let pause = Duration::from_millis(100);
     loop {
-        let session = world.engine().store().get(id).await;
+        let session = engine.store().get(id).await;
         let session = session.map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
         let Some(session) = session else {
             return Err(Failure::new(Code::Failed, format!("{id} is unknown")));
@@ -218,7 +226,7 @@ async fn destroy_all(world: &World, asked: &HashMap<SessionId, Timestamp>) -> Ou
     }
     let all = async {
         for id in asked.keys() {
-            until(world, id, |phase, _| Ok(phase == Phase::Ended)).await?;
+            until(world.engine(), id, |phase, _| Ok(phase == Phase::Ended)).await?;
         }
         Ok(())
     };

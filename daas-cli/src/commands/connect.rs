@@ -9,6 +9,7 @@ use super::session::idempotency_key;
 use crate::args::ConnectArgs;
 use crate::client::Client;
 use crate::exit::{Code, Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::output::tell;
 use crate::rdp::{RdpClient, Target};
 use crate::wire::{Ask, Session};
@@ -180,36 +181,6 @@ async fn clean_up(client: &Client, id: &str, interrupted: &mut Interrupt) -> Out
             tell(&format!("the server goes on removing {id}; `daas session show {id}` tells how far"));
             Ok(())
         }
-    }
-}
-
-/// Ctrl-C, and the end that a service manager asks for.
-pub(crate) struct Interrupt {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Interrupt {
-    pub(crate) fn listen() -> Outcome<Self> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let terminate = signal(SignalKind::terminate())
-                .map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
-            Ok(Self { terminate })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-
-    pub(crate) async fn pressed(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = self.terminate.recv() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
     }
 }
 

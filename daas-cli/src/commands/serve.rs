@@ -6,9 +6,9 @@ use daas_compose::{Deployment, Settings};
 use daas_core::provisioner::{Finding, FindingState};
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Interrupt;
 use crate::args::ServeArgs;
 use crate::exit::{Code, Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::output::{Output, tell};
 
 const DEFAULT_FILE: &str = "/etc/daas/daas.toml";
@@ -24,12 +24,12 @@ pub(crate) fn settings(args: &ServeArgs) -> Outcome<Settings> {
 pub(crate) async fn serve(args: &ServeArgs) -> Outcome {
     let settings = settings(args)?;
     daas_compose::log_to_stderr(&settings.log);
+    let mut interrupt = Interrupt::listen()?;
     let deployment = Deployment::open(settings).await.map_err(compose)?;
     for line in deployment.greeting() {
         tell(&line);
     }
     let stop = CancellationToken::new();
-    let mut interrupt = Interrupt::listen()?;
     let signal = stop.clone();
     tokio::spawn(async move {
         interrupt.pressed().await;
