@@ -58,7 +58,8 @@ impl Deployment {
             },
         })
         .await?;
-        let extra = Extra { metrics: recorder(), ..Extra::default() };
+        let realms = settings.realms.clone();
+        let extra = Extra { metrics: recorder(), realms, ..Extra::default() };
         let server = Server::new(listeners, settings.http, engine.clone(), extra);
         Ok(Self { engine, server })
     }
