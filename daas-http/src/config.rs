@@ -117,9 +117,13 @@ pub struct HttpLimits {
     pub connections: usize,
     /// Event streams at once. Default 512.
     pub streams: usize,
-    /// How long a TLS handshake, a request's head or its body may take. Default 20 s.
+    /// How long a TLS handshake, a request's head or its body may take, and how long a connection
+    /// stays open without a request. Default 20 s.
     #[serde(with = "humantime_serde")]
     pub header_time: Duration,
+    /// How long a client may take for 16 KiB of an answer that is there. Default 30 s.
+    #[serde(with = "humantime_serde")]
+    pub take_time: Duration,
     /// How long a call that does not block by design may take. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub call_time: Duration,
@@ -135,6 +139,7 @@ impl Default for HttpLimits {
             connections: 2_048,
             streams: 512,
             header_time: Duration::from_secs(20),
+            take_time: Duration::from_secs(30),
             call_time: Duration::from_secs(30),
             stop_time: Duration::from_secs(10),
         }
