@@ -19,6 +19,10 @@ impl Output {
         if self.json {
             return self.print_json(&sessions);
         }
+        if sessions.is_empty() {
+            tell("there are none");
+            return Ok(());
+        }
         let rows = sessions.iter().map(|s| {
             vec![
                 s.id.clone(),
@@ -53,7 +57,7 @@ impl Output {
             ("ready", session.ready_at.clone()),
             ("ended", session.ended_at.clone()),
             ("failed", session.failure().map(str::to_owned)),
-            ("address", session.rdp_address()),
+            ("address", session.rdp_address().filter(|_| !session.has_ended())),
             ("account", session.session_user.clone()),
         ];
         rows.extend(more.into_iter().filter_map(|(name, value)| Some(row(name, &value?))));

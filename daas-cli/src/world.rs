@@ -87,7 +87,7 @@ impl World {
             Ok(deployment) => deployment,
             Err(failure) => {
                 sim.stop().await;
-                return Err(failure.hint("is the port in use? choose another with --port"));
+                return Err(failure.hint("`--port 0` takes a free port"));
             }
         };
         let engine = deployment.engine().clone();

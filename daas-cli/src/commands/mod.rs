@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod key;
 pub(crate) mod serve;
 pub(crate) mod session;
+mod watch;
 
 use crate::exit::Outcome;
 use std::path::Path;

@@ -18,6 +18,12 @@ pub(crate) fn settings(args: &ServeArgs) -> Outcome<Settings> {
     let default = Path::new(DEFAULT_FILE);
     let file: Option<PathBuf> =
         args.config.clone().or_else(|| default.exists().then(|| default.to_owned()));
+    let mut variables = std::env::vars_os().map(|(name, _)| name);
+    if file.is_none() && !variables.any(|name| name.to_string_lossy().starts_with("DAAS__")) {
+        let why = format!("there is no configuration: {DEFAULT_FILE} does not exist");
+        return Err(Failure::new(Code::Usage, why)
+            .hint("name a file with --config; `daas demo` needs none"));
+    }
     Settings::read(file.as_deref()).map_err(|e| Failure::new(Code::Usage, e.to_string()))
 }
 

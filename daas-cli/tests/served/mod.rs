@@ -137,6 +137,13 @@ ready_when = "agent"
         drop(self.server.take());
     }
 
+    /// Lets the next server listen where this one does, as a real one's restart.
+    pub(crate) fn keep_address(&self) {
+        let text = std::fs::read_to_string(self.config_file()).unwrap();
+        let address = self.url().strip_prefix("http://").unwrap();
+        std::fs::write(self.config_file(), text.replace("127.0.0.1:0", address)).unwrap();
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.server.as_ref().unwrap().url
     }
