@@ -7,12 +7,12 @@ use daas_core::engine::Engine;
 use daas_core::owner::Realms;
 use jiff::tz::TimeZone;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::HttpConfig;
 use crate::health::Readiness;
+use crate::v1::seats::Seats;
 
 /// What the server needs but does not make itself.
 #[derive(Clone, Default)]
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     /// Work that outlives its request: the end of abandoned desktops.
     pub(crate) tasks: TaskTracker,
     /// Event streams that may still be opened.
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) streams: Seats,
     pub(crate) readiness: Readiness,
 }
 
@@ -60,7 +60,7 @@ impl App {
             realms: extra.realms,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            streams: Arc::new(Semaphore::new(config.limits.streams)),
+            streams: Seats::new(config.limits.streams, config.limits.streams_of_one),
             readiness: Readiness::default(),
             config,
         }))

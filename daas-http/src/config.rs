@@ -117,6 +117,8 @@ pub struct HttpLimits {
     pub connections: usize,
     /// Event streams at once. Default 512.
     pub streams: usize,
+    /// Event streams at once of one owner. Default 64.
+    pub streams_of_one: usize,
     /// How long a TLS handshake, a request's head or its body may take, and how long a connection
     /// stays open without a request. Default 20 s.
     #[serde(with = "humantime_serde")]
@@ -138,6 +140,7 @@ impl Default for HttpLimits {
             body_bytes: 64 * 1024,
             connections: 2_048,
             streams: 512,
+            streams_of_one: 64,
             header_time: Duration::from_secs(20),
             take_time: Duration::from_secs(30),
             call_time: Duration::from_secs(30),
