@@ -15,18 +15,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "daas", version, max_term_width = 100)]
 pub(crate) struct Cli {
+    /// Answer in JSON, for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
-    /// Answer in JSON, for programs.
-    #[arg(long, global = true, help_heading = "Options")]
-    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 /// How the server is reached.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "The server that is asked")]
+#[command(next_help_heading = "The server that connect, session and template ask")]
 pub(crate) struct ClientArgs {
     /// The server's address [default: http://127.0.0.1:5000]
     #[arg(long, global = true, env = "DAAS_SERVER", value_name = "URL")]
@@ -83,7 +83,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long, env = "DAAS_RDP_CLIENT", value_name = "COMMAND")]
     pub(crate) rdp_client: Option<String>,
     /// Seconds between the client's end and the desktop's
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     pub(crate) countdown: u64,
     /// Give up when the desktop is not ready by then
     #[arg(long, default_value = "15m", value_parser = duration, value_name = "DURATION")]

@@ -299,7 +299,7 @@ fn client_file() -> Outcome<ClientFile> {
 
 fn read(path: &Path) -> Outcome<String> {
     std::fs::read_to_string(path)
-        .map_err(|e| Failure::new(Code::Usage, format!("{}: {e}", path.display())))
+        .map_err(|e| Failure::new(Code::Usage, format!("cannot read {}: {e}", path.display())))
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ use tokio::process::Command;
 /// A command of the real program against this server.
 fn daas(served: &Served, arguments: &[&str]) -> Command {
     let key_file = served.directory.path().join("user.key");
-    std::fs::write(&key_file, &served.key).unwrap();
+    // Another command of the test may be reading it at this moment.
+    if std::fs::read_to_string(&key_file).ok().as_ref() != Some(&served.key) {
+        std::fs::write(&key_file, &served.key).unwrap();
+    }
     let mut command = Command::new(env!("CARGO_BIN_EXE_daas"));
     command
         .env_clear()

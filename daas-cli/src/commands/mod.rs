@@ -21,6 +21,7 @@ pub(crate) fn password(file: Option<&Path>) -> Outcome<Option<String>> {
     } else {
         std::fs::read_to_string(file)
     };
-    let text = text.map_err(|e| Failure::new(Code::Usage, format!("{}: {e}", file.display())))?;
+    let cannot = |e| Failure::new(Code::Usage, format!("cannot read {}: {e}", file.display()));
+    let text = text.map_err(cannot)?;
     Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
 }

@@ -24,7 +24,7 @@ pub(crate) fn settings(args: &ServeArgs) -> Outcome<Settings> {
         return Err(Failure::new(Code::Usage, why)
             .hint("name a file with --config; `daas demo` needs none"));
     }
-    Settings::read(file.as_deref()).map_err(|e| Failure::new(Code::Usage, e.to_string()))
+    Settings::read(file.as_deref()).map_err(|e| Failure::new(Code::Usage, e.chain()))
 }
 
 pub(crate) async fn serve(args: &ServeArgs) -> Outcome {
@@ -64,12 +64,5 @@ pub(crate) async fn doctor(output: Output, args: &ServeArgs) -> Outcome {
 }
 
 pub(crate) fn compose(error: daas_compose::ComposeError) -> Failure {
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        message.push_str(": ");
-        message.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    Failure::new(Code::Failed, message)
+    Failure::new(Code::Failed, error.chain())
 }
