@@ -6,7 +6,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use world::{Wanted, World};
+use world::{Answer, Wanted, World, request, send};
 
 /// What `text` refers to by `href`, `src` or an import.
 fn references(text: &str) -> BTreeSet<String> {
@@ -50,6 +50,20 @@ async fn pages_need_nothing_but_this_server() {
         assert!(seen.contains(&format!("/api/docs/{needed}")), "{needed} in {seen:?}");
     }
     assert!(seen.contains("/api/v1/openapi.json"), "{seen:?}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_of_the_compatible_listener_leads_nowhere_else() {
+    let world = World::with(Wanted { idle_engine: true, ..Wanted::default() }).await;
+    let page = Answer::of(send(world.face.compat.clone(), request("GET", "/")).await).await;
+    assert!(page.text.contains("<h1>Orchestrateur DaaS</h1>"), "{}", page.text);
+    let references = references(&page.text);
+    assert!(references.contains("/api/sessions"), "{references:?}");
+    for reference in references {
+        let answer = send(world.face.compat.clone(), request("GET", &reference)).await;
+        assert_eq!(answer.status(), 200, "{reference}");
+    }
     world.stop().await;
 }
 
