@@ -1,7 +1,7 @@
 //! The engine alone, inside a program of yours: ask for a desktop, wait until it is ready, end it.
 //!
-//! Everything here is in memory, so nothing needs to be installed. Put another store, provisioner or
-//! configurator in its place, and the rest stays as it is.
+//! Everything here is in memory, so nothing needs to be installed. Put another store, provisioner
+//! or configurator in its place, and the rest stays as it is.
 //!
 //! `cargo run -p daas-examples --bin engine`
 

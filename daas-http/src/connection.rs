@@ -1,6 +1,6 @@
 //! Accepts connections, as many as the limit allows, and cuts those whose client is gone, says
-//! nothing or takes nothing. HTTP/2 is for those who agreed on it in TLS; guessing it from the first
-//! bytes would need a time limit of its own.
+//! nothing or takes nothing. HTTP/2 is for those who agreed on it in TLS; guessing it from the
+//! first bytes would need a time limit of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,8 +36,8 @@ const HTTP2_STREAMS_MAX: u32 = 64;
 const HTTP2_PING: Duration = Duration::from_secs(20);
 /// The longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// How long a connection is silent before the system asks the other one whether it is there, and how
-/// often it asks then: a create that blocks must notice a client that went without a word.
+/// How long a connection is silent before the system asks the other one whether it is there, and
+/// how often it asks then: a create that blocks must notice a client that went without a word.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_PERIOD: Duration = Duration::from_secs(10);
 /// How long neither a probe nor what was sent may stay without an echo.

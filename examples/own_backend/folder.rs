@@ -1,7 +1,7 @@
 //! A provisioner of one's own: its "machines" are files in a folder, one each, named by machine id.
 //!
-//! It shows what every provisioner is about: which machine is ours, what is proved to be absent, and
-//! what is merely not known. Look for those three words below.
+//! It shows what every provisioner is about: which machine is ours, what is proved to be absent,
+//! and what is merely not known. Look for those three words below.
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;

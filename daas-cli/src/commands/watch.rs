@@ -14,8 +14,8 @@ const AWAY_MAX: Duration = Duration::from_secs(10 * 60);
 /// The pause before a stream that ended is taken up again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Prints a session's events until it has ended. A stream ends when the server stops, and every hour:
-/// it is taken up after the last event that was seen.
+/// Prints a session's events until it has ended. A stream ends when the server stops, and every
+/// hour: it is taken up after the last event that was seen.
 pub(crate) async fn watch(client: &Client, output: Output, id: &str) -> Outcome {
     let mut answer = client.events(id, None).await?;
     let mut reader = Reader::default();

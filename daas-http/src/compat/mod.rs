@@ -39,7 +39,7 @@ pub(crate) fn is_route(pattern: &str) -> bool {
     ROUTES.iter().any(|r| r.listener == Listener::Compat && r.path == pattern)
 }
 
-/// Marks requests of the listener that serves nothing but this API: a page there leads nowhere else.
+/// Marks requests of the listener that serves nothing but this API: its page leads nowhere else.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Alone;
 
