@@ -15,17 +15,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "daas", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-    /// Answer in JSON, for programs.
+    /// Answer in JSON, for programs
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 /// How the server is reached.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "The server that connect, session and template ask")]
 pub(crate) struct ClientArgs {
     /// The server's address [default: http://127.0.0.1:5000]
     #[arg(long, global = true, env = "DAAS_SERVER", value_name = "URL")]
@@ -85,7 +86,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long, env = "DAAS_RDP_CLIENT", value_name = "COMMAND")]
     pub(crate) rdp_client: Option<String>,
     /// Seconds between the client's end and the desktop's
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     pub(crate) countdown: u64,
     /// Give up when the desktop is not ready by then
     #[arg(long, default_value = "15m", value_parser = duration, value_name = "DURATION")]
@@ -129,16 +130,19 @@ pub(crate) enum SessionCommand {
     /// Show one session
     Show {
         /// The session's id.
+        #[arg(value_parser = session_id)]
         id: String,
     },
     /// Follow a session's events until it ends
     Watch {
         /// The session's id.
+        #[arg(value_parser = session_id)]
         id: String,
     },
     /// Grant more time
     Extend {
         /// The session's id.
+        #[arg(value_parser = session_id)]
         id: String,
         /// How much more.
         #[arg(default_value = "30m", value_parser = duration)]
@@ -147,21 +151,25 @@ pub(crate) enum SessionCommand {
     /// Take a personal session's power
     Stop {
         /// The session's id.
+        #[arg(value_parser = session_id)]
         id: String,
     },
     /// Give a session power
     Start {
         /// The session's id.
+        #[arg(value_parser = session_id)]
         id: String,
     },
     /// Restart a session
     Restart {
         /// The session's id.
+        #[arg(value_parser = session_id)]
         id: String,
     },
     /// Destroy a session
     Destroy {
         /// The session's id.
+        #[arg(value_parser = session_id)]
         id: String,
         /// Wait for the proof that nothing is left.
         #[arg(long)]
@@ -190,6 +198,7 @@ pub(crate) enum QuarantineCommand {
     /// End the machine in quarantine whose mark names this session
     Destroy {
         /// The session's id.
+        #[arg(value_parser = session_id)]
         id: String,
         /// Wait for the proof that nothing is left.
         #[arg(long)]
@@ -203,7 +212,7 @@ pub(crate) enum KeyCommand {
     Add {
         /// The key's name.
         name: String,
-        /// For whom it speaks, `name@realm`.
+        /// For whom it speaks: `name@realm`, `REALM\name`, or a name in the deployment's own realm
         #[arg(long)]
         owner: String,
         /// What it may do.
@@ -252,7 +261,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 5000)]
     pub(crate) port: u16,
     /// How quick the simulated hypervisor is: 1 as a small real cluster, 0 takes no time
-    #[arg(long, default_value_t = 0.25)]
+    #[arg(long, default_value_t = 0.25, value_parser = factor, allow_negative_numbers = true)]
     pub(crate) scale: f64,
     /// End after the desktop was ready, instead of at Ctrl-C
     #[arg(long)]
@@ -268,19 +277,22 @@ pub(crate) enum BenchCommand {
 #[derive(Debug, Args)]
 pub(crate) struct HerdArgs {
     /// How many desktops.
-    #[arg(long, short = 'n', default_value_t = 100)]
+    #[arg(long, short = 'n', default_value_t = 100, value_parser = some)]
     pub(crate) sessions: usize,
+    /// How many desktops are made and destroyed before, all at once, for the estimate to learn from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) warm_up: usize,
     /// How many are asked for at once; the next is asked for when one is ready [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = some)]
     pub(crate) at_once: Option<usize>,
     /// Hypervisor durations: 1 as a small real cluster, 0 takes no time
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = factor, allow_negative_numbers = true)]
     pub(crate) scale: f64,
     /// What configures the guests
     #[arg(long, default_value = "fake")]
     pub(crate) configurator: BenchConfigurator,
     /// Nodes of the simulated cluster.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = some)]
     pub(crate) nodes: usize,
     /// Seed of the simulator's durations.
     #[arg(long, default_value_t = 1)]
@@ -297,6 +309,21 @@ pub(crate) enum BenchConfigurator {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|e| format!("{e}; write it as 90s, 30m or 2h"))
+}
+
+/// An id that could be a session's: nothing else may become part of a path.
+fn session_id(text: &str) -> Result<String, String> {
+    let id = text.parse::<daas_core::ids::SessionId>();
+    id.map(String::from).map_err(|_| "session ids look like desktop-7f3k2mq".to_owned())
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|f: &f64| f.is_finite() && *f >= 0.0);
+    factor.ok_or_else(|| "it is a number from 0 up".to_owned())
+}
+
+fn some(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "it is a number from 1 up".to_owned())
 }
 
 #[cfg(test)]

@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 
 use crate::args::ClientArgs;
 use crate::exit::{Code, Failure, Outcome};
+use crate::output::tell;
 use crate::wire::{Ask, Quarantine, Refusal, Session, Sessions, Template, Templates};
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:5000";
+/// The pause between two looks at something that is waited for.
+const LOOK_PERIOD: Duration = Duration::from_millis(250);
 
 /// The client's own settings file.
 #[derive(Debug, Default, Deserialize)]
@@ -61,8 +64,10 @@ impl Client {
                 .map_err(|e| Failure::new(Code::Usage, format!("{}: {e}", path.display())))?;
             builder = builder.tls_certs_only(certificates);
         }
+        let server = check_server(&server)?;
+        let key = key.map(check_key).transpose()?;
         let http = builder.build().map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
-        Ok(Self { http, server: server.trim_end_matches('/').to_owned(), key })
+        Ok(Self { http, server, key })
     }
 
     pub(crate) async fn ask(&self, ask: &Ask, idempotency_key: &str) -> Outcome<Session> {
@@ -119,7 +124,7 @@ impl Client {
     }
 
     pub(crate) async fn end_quarantined(&self, id: &str) -> Outcome<Session> {
-        let path = format!("/api/v1/quarantine/{}", plain(id));
+        let path = format!("/api/v1/quarantine/{id}");
         self.read(self.request(Method::DELETE, &path)).await
     }
 
@@ -128,12 +133,16 @@ impl Client {
         Ok(answer.templates)
     }
 
-    /// A session's events, as a stream of server-sent events.
-    pub(crate) async fn events(&self, id: &str) -> Outcome<reqwest::Response> {
+    /// A session's events after the one with the id `after`, as a stream of server-sent events.
+    pub(crate) async fn events(&self, id: &str, after: Option<&str>) -> Outcome<reqwest::Response> {
         let request = self
             .request(Method::GET, &path(id, "/events"))
             .header("accept", "text/event-stream")
             .timeout(Duration::from_secs(24 * 3600));
+        let request = match after {
+            Some(after) => request.header("last-event-id", after),
+            None => request,
+        };
         self.send(request).await
     }
 
@@ -146,20 +155,14 @@ impl Client {
         mut seen: impl FnMut(&Session),
         done: impl Fn(&Session) -> bool,
     ) -> Outcome<Session> {
-        let pause = Duration::from_millis(250);
         let waiting = async {
             loop {
-                match self.session(id).await {
-                    Ok(session) => {
-                        seen(&session);
-                        if done(&session) {
-                            return Ok(session);
-                        }
-                    }
-                    Err(failure) if failure.code == Code::Unavailable => {}
-                    Err(failure) => return Err(failure),
+                let session = self.patiently(async || self.session(id).await).await?;
+                seen(&session);
+                if done(&session) {
+                    return Ok(session);
                 }
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(LOOK_PERIOD).await;
             }
         };
         match tokio::time::timeout(deadline, waiting).await {
@@ -168,6 +171,23 @@ impl Client {
                 Code::Failed,
                 format!("{id}: not done within {}", humantime::format_duration(deadline)),
             )),
+        }
+    }
+
+    /// Asks again as long as the server is away, and says so once. The caller bounds it.
+    pub(crate) async fn patiently<T>(&self, ask: impl AsyncFn() -> Outcome<T>) -> Outcome<T> {
+        let mut away = false;
+        loop {
+            match ask().await {
+                Err(failure) if failure.code == Code::Unavailable => {
+                    if !away {
+                        tell(&format!("{failure}; trying again (Ctrl-C: give up)"));
+                        away = true;
+                    }
+                }
+                answer => return answer,
+            }
+            tokio::time::sleep(LOOK_PERIOD).await;
         }
     }
 
@@ -207,6 +227,10 @@ impl Client {
         let message = format!("cannot reach {}: {text}", self.server);
         let hint = if text.contains("ertificate") {
             "give the server's certificate with --ca-file"
+        } else if text.contains("InvalidContentType") {
+            "it speaks no TLS: write its address with http://"
+        } else if text.contains("invalid HTTP version") {
+            "it speaks no plain HTTP: write its address with https://"
         } else {
             "check --server, or ask whoever runs it whether it is up"
         };
@@ -224,12 +248,7 @@ fn refused(status: StatusCode, refusal: Refusal) -> Failure {
         503 => Code::Unavailable,
         _ => Code::Failed,
     };
-    let mut message =
-        if refusal.error.is_empty() { status.to_string() } else { refusal.error.clone() };
-    if let Some(details) = refusal.details.filter(|d| !d.is_empty() && *d != refusal.error) {
-        message = format!("{message}: {details}");
-    }
-    let failure = Failure::new(code, message);
+    let failure = Failure::new(code, message(status, &refusal));
     match (status.as_u16(), refusal.request_id) {
         (401, _) => failure.hint("give an API key with --key-file; `daas key add` makes one"),
         (500.., Some(id)) => failure.hint(format!("tell whoever runs it the request id {id}")),
@@ -237,13 +256,44 @@ fn refused(status: StatusCode, refusal: Refusal) -> Failure {
     }
 }
 
-fn path(id: &str, rest: &str) -> String {
-    format!("/api/v1/sessions/{}{rest}", plain(id))
+/// What went wrong, and of its details what they add.
+fn message(status: StatusCode, refusal: &Refusal) -> String {
+    let error = refusal.error.as_str();
+    let details = refusal.details.as_deref().unwrap_or_default();
+    let more = details.split_once(error).map_or(details, |(_, more)| more);
+    match (error, more.trim_start_matches([':', ' '])) {
+        ("", "") => format!("the server answered {status}"),
+        ("", more) => more.to_owned(),
+        (error, "") => error.to_owned(),
+        (error, more) => format!("{error}: {more}"),
+    }
 }
 
-/// An id as it may stand in a path.
-fn plain(id: &str) -> String {
-    id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
+fn path(id: &str, rest: &str) -> String {
+    format!("/api/v1/sessions/{id}{rest}")
+}
+
+/// The server's address without a slash at its end.
+fn check_server(text: &str) -> Outcome<String> {
+    let wrong = |hint: String| {
+        Failure::new(Code::Usage, format!("{text:?} is not a server's address")).hint(hint)
+    };
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ if text.contains("://") => Err(wrong(format!("write it as {DEFAULT_SERVER}"))),
+        _ => Err(wrong(format!("write it with http:// or https:// before it: http://{text}"))),
+    }
+}
+
+/// A key as it may travel in a header.
+fn check_key(key: String) -> Outcome<String> {
+    if !key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(key);
+    }
+    Err(Failure::new(Code::Usage, "the key file holds no API key")
+        .hint("a key begins with daas_ and is the file's only line"))
 }
 
 fn client_file() -> Outcome<ClientFile> {
@@ -259,5 +309,44 @@ fn client_file() -> Outcome<ClientFile> {
 
 fn read(path: &Path) -> Outcome<String> {
     std::fs::read_to_string(path)
-        .map_err(|e| Failure::new(Code::Usage, format!("{}: {e}", path.display())))
+        .map_err(|e| Failure::new(Code::Usage, format!("cannot read {}: {e}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_are_shown_for_what_they_add() {
+        let check = |error: &str, details: &str, shown: &str| {
+            let details = Some(details.to_owned());
+            let refusal = Refusal { error: error.to_owned(), details, request_id: None };
+            assert_eq!(message(StatusCode::NOT_FOUND, &refusal), shown);
+        };
+        check("a: gone", "", "a: gone");
+        check("a: gone", "request a: gone", "a: gone");
+        check("a: gone", "request a: gone: the disk is away", "a: gone: the disk is away");
+        check("it failed", "the disk is away", "it failed: the disk is away");
+        check("", "", "the server answered 404 Not Found");
+    }
+
+    #[test]
+    fn a_servers_address_is_checked_before_it_is_asked() {
+        for good in ["http://127.0.0.1:5000", "https://daas.lab/", "http://[::1]:5000"] {
+            assert_eq!(check_server(good).expect(good), good.trim_end_matches('/'));
+        }
+        for bad in ["", "nonsense", "127.0.0.1:5000", "localhost:5000", "http://", "ftp://a"] {
+            let failure = check_server(bad).expect_err(bad);
+            assert_eq!(failure.code, Code::Usage, "{bad}");
+            assert!(failure.hint.is_some_and(|hint| hint.contains("http://")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_holds_no_key_is_told_from_a_wrong_key() {
+        assert!(check_key("daas_00".to_owned()).is_ok());
+        for bad in ["", "two words", "a\nb", "caf\u{e9}"] {
+            assert!(check_key(bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
 }

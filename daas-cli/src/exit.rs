@@ -6,6 +6,8 @@ use std::process::ExitCode;
 /// Why the program ended without success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
+    /// Whoever read our answer has gone, as `head` does: no failure, but there is no use going on.
+    Unread = 0,
     /// Something failed.
     Failed = 1,
     /// What was asked is wrong, as clap says too.

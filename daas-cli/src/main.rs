@@ -4,6 +4,7 @@ mod args;
 mod client;
 mod commands;
 mod exit;
+mod interrupt;
 mod output;
 mod rdp;
 mod wire;
@@ -15,7 +16,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::args::{BenchCommand, Cli, Command};
 use crate::client::Client;
-use crate::exit::Outcome;
+use crate::exit::{Code, Outcome};
 use crate::output::{Output, tell};
 
 fn main() -> ExitCode {
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.code == Code::Unread => ExitCode::SUCCESS,
         Err(failure) => {
             tell(&format!("error: {failure}"));
             if let Some(hint) = &failure.hint {

@@ -19,6 +19,10 @@ impl Output {
         if self.json {
             return self.print_json(&sessions);
         }
+        if sessions.is_empty() {
+            tell("there are none");
+            return Ok(());
+        }
         let rows = sessions.iter().map(|s| {
             vec![
                 s.id.clone(),
@@ -53,7 +57,7 @@ impl Output {
             ("ready", session.ready_at.clone()),
             ("ended", session.ended_at.clone()),
             ("failed", session.failure().map(str::to_owned)),
-            ("address", session.rdp_address()),
+            ("address", session.rdp_address().filter(|_| !session.has_ended())),
             ("account", session.session_user.clone()),
         ];
         rows.extend(more.into_iter().filter_map(|(name, value)| Some(row(name, &value?))));
@@ -94,11 +98,14 @@ impl Output {
     }
 }
 
-/// Writes a line to standard output. A reader that has gone away is no failure of ours.
+/// Writes a line to standard output. A reader that has gone away is [`Code::Unread`]: whoever calls
+/// cleans up before the end.
 pub(crate) fn print(text: &str) -> Outcome {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Code::Unread, "nobody reads the answer"))
+        }
         Err(error) => Err(Failure::new(Code::Failed, format!("standard output: {error}"))),
         Ok(()) => Ok(()),
     }

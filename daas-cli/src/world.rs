@@ -87,7 +87,7 @@ impl World {
             Ok(deployment) => deployment,
             Err(failure) => {
                 sim.stop().await;
-                return Err(failure.hint("is the port in use? choose another with --port"));
+                return Err(failure.hint("`--port 0` takes a free port"));
             }
         };
         let engine = deployment.engine().clone();
@@ -146,6 +146,22 @@ impl World {
 
     /// Stops everything; an error names what was left.
     pub(crate) async fn stop(self) -> Outcome {
+        match self.close().await? {
+            0 => Ok(()),
+            machines => Err(Failure::new(
+                Code::LeftBehind,
+                format!("{machines} machines were left on the simulated cluster"),
+            )),
+        }
+    }
+
+    /// Stops everything, whatever is going on in it: the machines are gone with their cluster.
+    pub(crate) async fn end(self) -> Outcome {
+        self.close().await.map(drop)
+    }
+
+    /// Stops everything; how many machines the cluster had when the server was gone.
+    async fn close(self) -> Outcome<usize> {
         self.stop.cancel();
         let served = self.server.await;
         let machines = self.sim.cluster().vms().len();
@@ -153,11 +169,7 @@ impl World {
         self.guests.close().await;
         drop(self.directory);
         match served {
-            Ok(Ok(())) if machines == 0 => Ok(()),
-            Ok(Ok(())) => Err(Failure::new(
-                Code::LeftBehind,
-                format!("{machines} machines were left on the simulated cluster"),
-            )),
+            Ok(Ok(())) => Ok(machines),
             Ok(Err(error)) => Err(super::commands::serve::compose(error)),
             Err(error) => Err(Failure::new(Code::Failed, format!("the server: {error}"))),
         }

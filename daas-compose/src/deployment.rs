@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::backends::{backends, open_store};
-use crate::error::ComposeError;
+use crate::error::{ComposeError, chain};
 use crate::keys;
 use crate::settings::Settings;
 
@@ -58,7 +58,8 @@ impl Deployment {
             },
         })
         .await?;
-        let extra = Extra { metrics: recorder(), ..Extra::default() };
+        let realms = settings.realms.clone();
+        let extra = Extra { metrics: recorder(), realms, ..Extra::default() };
         let server = Server::new(listeners, settings.http, engine.clone(), extra);
         Ok(Self { engine, server })
     }
@@ -125,15 +126,4 @@ async fn feed_watchdog(mut heartbeat: tokio::sync::watch::Receiver<u64>, stop: C
 fn recorder() -> Option<PrometheusHandle> {
     static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     RECORDER.get_or_init(|| PrometheusBuilder::new().install_recorder().ok()).clone()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

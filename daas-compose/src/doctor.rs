@@ -11,7 +11,7 @@ pub async fn examine(settings: Settings) -> Vec<Finding> {
     let store = match open_store(&settings).await {
         Ok(store) => store,
         Err(error) => {
-            findings.push(bad("store", error.to_string()));
+            findings.push(bad("store", error.chain()));
             return findings;
         }
     };
@@ -36,7 +36,7 @@ pub async fn examine(settings: Settings) -> Vec<Finding> {
         }
     }
     match backends(&settings, &deployment) {
-        Err(error) => findings.push(bad("backends", error.to_string())),
+        Err(error) => findings.push(bad("backends", error.chain())),
         Ok(backends) => {
             for provisioner in &backends.provisioners {
                 if let Some(examine) = provisioner.extras().examine {

@@ -26,13 +26,19 @@ impl fmt::Display for Owner {
 }
 
 /// The table that says which spellings of a realm are one realm.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Realms {
-    /// The realm of a name written without one.
+    /// The realm of a name written without one. Default `api`.
     pub default: String,
     /// Spelling (`lab.test`, `LAB`) to canonical name; compared without regard to case.
     pub aliases: BTreeMap<String, String>,
+}
+
+impl Default for Realms {
+    fn default() -> Self {
+        Self { default: "api".to_owned(), aliases: BTreeMap::new() }
+    }
 }
 
 impl Realms {

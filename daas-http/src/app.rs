@@ -4,27 +4,30 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use daas_core::engine::Engine;
+use daas_core::owner::Realms;
 use jiff::tz::TimeZone;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::HttpConfig;
 use crate::health::Readiness;
+use crate::v1::seats::Seats;
 
-/// What the server can show but does not make itself.
+/// What the server needs but does not make itself.
 #[derive(Clone, Default)]
 pub struct Extra {
     /// The recorder whose metrics `/metrics` shows besides our own gauges.
     pub metrics: Option<PrometheusHandle>,
     /// The zone of the compatible API's local times; absent: this machine's.
     pub zone: Option<TimeZone>,
+    /// Which spellings of an owner are one.
+    pub realms: Realms,
 }
 
 impl std::fmt::Debug for Extra {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Extra").field("metrics", &self.metrics.is_some()).finish_non_exhaustive()
+        f.debug_struct("Extra").field("realms", &self.realms).finish_non_exhaustive()
     }
 }
 
@@ -38,12 +41,13 @@ pub(crate) struct Shared {
     pub(crate) config: HttpConfig,
     pub(crate) metrics: Option<PrometheusHandle>,
     pub(crate) zone: TimeZone,
+    pub(crate) realms: Realms,
     /// Cancelled when the server stops: what blocks by design ends then.
     pub(crate) stopping: CancellationToken,
     /// Work that outlives its request: the end of abandoned desktops.
     pub(crate) tasks: TaskTracker,
     /// Event streams that may still be opened.
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) streams: Seats,
     pub(crate) readiness: Readiness,
 }
 
@@ -53,9 +57,10 @@ impl App {
             engine,
             metrics: extra.metrics,
             zone: extra.zone.unwrap_or_else(TimeZone::system),
+            realms: extra.realms,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            streams: Arc::new(Semaphore::new(config.limits.streams)),
+            streams: Seats::new(config.limits.streams, config.limits.streams_of_one),
             readiness: Readiness::default(),
             config,
         }))

@@ -24,11 +24,23 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
             let why = e.into_inner();
             // Only a value of the wrong sort has a place; text that is no JSON has none.
             let field = if why.is_data() && at != "." { at.as_str() } else { "body" };
-            Problem::invalid(field, why)
+            Problem::invalid(field, plain(&why))
         })?;
         json.end().map_err(|why| Problem::invalid("body", why))?;
         Ok(Self(value))
     }
+}
+
+/// What is wrong with a value, its place left aside where the field's name tells it.
+fn plain(why: &serde_json::Error) -> String {
+    let text = why.to_string();
+    if !why.is_data() {
+        return text;
+    }
+    let said = text.rsplit_once(" at line ").map_or(text.as_str(), |(said, _)| said);
+    // Our own types say first what they checked.
+    let checked = said.strip_prefix("check ").and_then(|rest| rest.split_once(": "));
+    checked.map_or(said, |(_, said)| said).to_owned()
 }
 
 /// The whole body, within its bounds of size and time.
@@ -60,7 +72,11 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Ask<T> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let query = Query::<T>::from_request_parts(parts, app).await;
-        query.map(|Query(value)| Self(value)).map_err(|e| Problem::invalid("query", e.body_text()))
+        query.map(|Query(value)| Self(value)).map_err(|e| {
+            let text = e.body_text();
+            let why = text.strip_prefix("Failed to deserialize query string: ");
+            Problem::invalid("query", why.unwrap_or(&text))
+        })
     }
 }
 

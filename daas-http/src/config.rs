@@ -117,9 +117,15 @@ pub struct HttpLimits {
     pub connections: usize,
     /// Event streams at once. Default 512.
     pub streams: usize,
-    /// How long a TLS handshake, a request's head or its body may take. Default 20 s.
+    /// Event streams at once of one owner. Default 64.
+    pub streams_of_one: usize,
+    /// How long a TLS handshake, a request's head or its body may take, and how long a connection
+    /// stays open without a request. Default 20 s.
     #[serde(with = "humantime_serde")]
     pub header_time: Duration,
+    /// How long a client may take for 16 KiB of an answer that is there. Default 30 s.
+    #[serde(with = "humantime_serde")]
+    pub take_time: Duration,
     /// How long a call that does not block by design may take. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub call_time: Duration,
@@ -134,7 +140,9 @@ impl Default for HttpLimits {
             body_bytes: 64 * 1024,
             connections: 2_048,
             streams: 512,
+            streams_of_one: 64,
             header_time: Duration::from_secs(20),
+            take_time: Duration::from_secs(30),
             call_time: Duration::from_secs(30),
             stop_time: Duration::from_secs(10),
         }

@@ -1,16 +1,19 @@
-//! Accepts connections, as many as the limit allows. HTTP/2 is for those who agreed on it in TLS;
-//! guessing it from the first bytes would need a time limit of its own.
+//! Accepts connections, as many as the limit allows, and cuts those whose client is gone, says
+//! nothing or takes nothing. HTTP/2 is for those who agreed on it in TLS; guessing it from the
+//! first bytes would need a time limit of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures::TryFutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,6 +26,7 @@ use crate::access::Peer;
 use crate::config::HttpLimits;
 use crate::listeners::Bound;
 use crate::tls::Identity;
+use crate::traffic::{Overdue, Traffic};
 
 /// The wait after the system refused to accept, so that a lack of descriptors is no busy loop.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +36,12 @@ const HTTP2_STREAMS_MAX: u32 = 64;
 const HTTP2_PING: Duration = Duration::from_secs(20);
 /// The longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// How long a connection is silent before the system asks the other one whether it is there, and
+/// how often it asks then: a create that blocks must notice a client that went without a word.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+const PROBE_PERIOD: Duration = Duration::from_secs(10);
+/// How long neither a probe nor what was sent may stay without an echo.
+const ECHO_TIME: Duration = Duration::from_secs(60);
 
 /// Tells connections to end: first politely, then at once.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +69,7 @@ pub(crate) async fn serve(
             peer,
             router: router.clone(),
             header_time: limits.header_time,
+            traffic: Traffic::new(limits.header_time, limits.take_time),
             ending: ending.clone(),
         };
         let identity = bound.identity.clone();
@@ -93,14 +104,16 @@ struct Connection {
     peer: SocketAddr,
     router: Router,
     header_time: Duration,
+    traffic: Traffic,
     ending: Ending,
 }
 
 impl Connection {
     async fn open(self, stream: TcpStream, identity: Option<Identity>) {
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "cannot set TCP_NODELAY");
+        if let Err(error) = tune(&stream) {
+            debug!(%error, "cannot set the options of a connection");
         }
+        let stream = self.traffic.watch(stream);
         let Some(identity) = identity else {
             return self.speak(stream, false).await;
         };
@@ -120,10 +133,13 @@ impl Connection {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         speaks_http2: bool,
     ) {
-        let Self { peer, router, header_time, ending } = self;
+        let Self { peer, router, header_time, traffic, ending } = self;
+        let books = traffic.clone();
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            router.clone().oneshot(request)
+            let in_hand = books.request();
+            let answer = router.clone().oneshot(request);
+            answer.map_ok(|answer| answer.map(|body| in_hand.until_taken(body)))
         });
         let io = TokioIo::new(stream);
         if speaks_http2 {
@@ -134,33 +150,64 @@ impl Connection {
                 .max_header_list_size(HEAD_BYTES_MAX as u32)
                 .keep_alive_interval(HTTP2_PING)
                 .keep_alive_timeout(header_time);
-            drive(peer, builder.serve_connection(io, service), &ending).await;
+            drive(peer, builder.serve_connection(io, service), &traffic, &ending).await;
         } else {
             let mut builder = http1::Builder::new();
             builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(header_time)
                 .max_buf_size(HEAD_BYTES_MAX);
-            drive(peer, builder.serve_connection(io, service), &ending).await;
+            drive(peer, builder.serve_connection(io, service), &traffic, &ending).await;
         }
     }
 }
 
-/// Lets a connection go on until its end, or until it is asked to finish what it began.
-async fn drive<C>(peer: SocketAddr, connection: C, ending: &Ending)
+/// Lets a connection go on until its end, until it is asked to finish what it began, or until its
+/// client has failed to do its part.
+async fn drive<C>(peer: SocketAddr, connection: C, traffic: &Traffic, ending: &Ending)
 where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
 {
     tokio::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = ending.politely.cancelled() => {
+        ended = connection.as_mut() => Some(ended),
+        overdue = traffic.overdue() => match overdue {
+            Overdue::Untaken => return debug!(%peer, "cut: it takes nothing of its answer"),
+            Overdue::Idle => None,
+        },
+        () = ending.politely.cancelled() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            traffic.forgive();
+            tokio::select! {
+                ended = connection => ended,
+                overdue = traffic.overdue() => {
+                    return debug!(%peer, ?overdue, "cut: it does not end in order");
+                }
+            }
         }
     };
     if let Err(error) = ended {
         debug!(%peer, %error, "a connection ended badly");
     }
 }
+
+/// Sends without delay, and notices a client that has gone without a word.
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_PERIOD);
+    socket.set_tcp_keepalive(&probes)?;
+    // Probes are not sent while something else waits for its echo.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(ECHO_TIME))?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

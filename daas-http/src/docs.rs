@@ -15,6 +15,8 @@ pub(crate) async fn file(Path(name): Path<String>) -> Result<Response, Problem> 
     let (media, text) = match name.as_str() {
         "style.css" => ("text/css; charset=utf-8", include_str!("../assets/style.css")),
         "docs.js" => ("text/javascript; charset=utf-8", include_str!("../assets/docs.js")),
+        "try.js" => ("text/javascript; charset=utf-8", include_str!("../assets/try.js")),
+        "icon.svg" => ("image/svg+xml", include_str!("../assets/icon.svg")),
         _ => return Err(Problem::not_found("there is no such file")),
     };
     Ok(([(header::CONTENT_TYPE, media)], text).into_response())

@@ -1,11 +1,12 @@
 //! The routers, made from the table: for the server, and for whoever embeds them in another.
 
-use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::{Extension, Router};
 use daas_core::engine::Engine;
 
 use crate::access::guard;
 use crate::app::{App, Extra};
+use crate::compat::Alone;
 use crate::config::HttpConfig;
 use crate::routes::{self, Listener};
 use crate::wrap::wrap;
@@ -39,7 +40,7 @@ impl Face {
         let alone = if compat { &both[1..] } else { &[] };
         Self {
             main: router(&app, main),
-            compat: router(&app, alone),
+            compat: router(&app, alone).layer(Extension(Alone)),
             guests: router(&app, &[Listener::Guests]),
             app,
         }

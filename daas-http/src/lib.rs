@@ -30,6 +30,7 @@ pub mod problem;
 pub mod routes;
 mod server;
 mod tls;
+mod traffic;
 mod v1;
 mod wrap;
 

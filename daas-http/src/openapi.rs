@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use axum::response::{IntoResponse, Response};
+use daas_core::access::Role;
 use http::header;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
@@ -38,6 +39,7 @@ fn whole() -> Value {
             "description": "Asks are answered at once; what takes long is told by events. Paths \
                             outside /api/v1 speak the API of the earlier orchestrator.",
         },
+        "tags": TAGS.map(|(name, description)| json!({"name": name, "description": description})),
         "paths": paths,
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -46,11 +48,44 @@ fn whole() -> Value {
     })
 }
 
+/// The chapters of the description, in their order.
+const TAGS: [(&str, &str); 6] = [
+    (SESSIONS, "Desktops: what can be had, asking, changing one's mind, ending."),
+    (EVENTS, "What happens, told as it happens."),
+    (ADMINISTRATION, "API keys, and machines that no session knows."),
+    (STATE, "Whether the server and what it needs are there, and figures for monitoring."),
+    (DESCRIPTION, "The API about itself."),
+    (EARLIER, "Kept for clients of the earlier orchestrator: they block until it is done."),
+];
+const SESSIONS: &str = "Sessions";
+const EVENTS: &str = "Events";
+const ADMINISTRATION: &str = "Administration";
+const STATE: &str = "Health and metrics";
+const DESCRIPTION: &str = "Description";
+const EARLIER: &str = "Earlier orchestrator";
+
+/// The chapter that a route belongs to.
+fn tag(route: &Route) -> &'static str {
+    if route.listener == Listener::Compat {
+        return EARLIER;
+    }
+    match route.path.strip_prefix("/api/v1/") {
+        Some(path) if path.ends_with("events") => EVENTS,
+        Some("openapi.json") => DESCRIPTION,
+        Some(path) if path.starts_with("sessions") || path == "templates" => SESSIONS,
+        Some(_) => ADMINISTRATION,
+        None if route.path.starts_with("/api/docs") => DESCRIPTION,
+        None => STATE,
+    }
+}
+
 fn operation(route: &Route) -> Value {
     let mut operation = json!({
         "operationId": operation_id(route),
         "summary": route.summary,
+        "tags": [tag(route)],
         "description": who(route.who),
+        "x-who": briefly(route.who),
         "parameters": parameters(route),
         "responses": responses(route),
         "security": match route.who {
@@ -74,12 +109,24 @@ fn operation_id(route: &Route) -> String {
 fn who(who: Who) -> String {
     match who {
         Who::Anyone => "For everybody.".to_owned(),
+        Who::Key(Role::Admin) => "Needs a key of the role admin.".to_owned(),
         Who::Key(role) => format!("Needs a key of the role {} or a higher one.", name(role)),
         Who::Monitoring => {
             "Needs a key of the role operator, or a call from a monitoring network.".to_owned()
         }
         Who::CompatNetwork => "For callers from the networks of the compatible API.".to_owned(),
         Who::Guest => "Needs the session's own token.".to_owned(),
+    }
+}
+
+/// Who may call, in a word.
+fn briefly(who: Who) -> &'static str {
+    match who {
+        Who::Anyone => "everybody",
+        Who::Key(role) => name(role),
+        Who::Monitoring => "monitoring",
+        Who::CompatNetwork => "network",
+        Who::Guest => "guest",
     }
 }
 

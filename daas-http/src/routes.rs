@@ -148,7 +148,7 @@ const ADMIN: Who = Who::Key(Role::Admin);
 const EVENT_QUERY: &[(&str, &str)] =
     &[("after", "the cursor after which to begin; a Last-Event-ID header goes before it")];
 const LIST_QUERY: &[(&str, &str)] = &[
-    ("owner", "only this owner's, as name@realm; others' are for operators"),
+    ("owner", "only this owner's, as name@realm or REALM\\name; others' are for operators"),
     ("phase", "only those in this phase"),
     ("template", "only those made from this template"),
     ("label", "only those with this label"),

@@ -171,14 +171,34 @@ async fn progress_is_told_without_an_id() {
 }
 
 #[tokio::test]
+async fn one_owner_cannot_take_the_streams_of_all() {
+    let mut config = HttpConfig::default();
+    config.limits.streams_of_one = 2;
+    let world = World::with(Wanted { config, idle_engine: true, ..Wanted::default() }).await;
+    let path = "/api/v1/events";
+    let first = Reader::open(&world, path, &world.keys.alice, None).await;
+    let _second = Reader::open(&world, path, &world.keys.alice, None).await;
+    let third = world.send(with_key(request("GET", path), &world.keys.alice)).await;
+    let third = Answer::of(third).await;
+    assert_eq!(third.status, 429, "{}", third.text);
+    assert!(third.text.contains("of this owner"), "{}", third.text);
+    let _his = Reader::open(&world, path, &world.keys.bob, None).await;
+    drop(first);
+    let _again = Reader::open(&world, path, &world.keys.alice, None).await;
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn streams_are_bounded_and_end_when_the_server_stops() {
     let mut config = HttpConfig::default();
     config.limits.streams = 1;
     let world = World::with(Wanted { config, idle_engine: true, ..Wanted::default() }).await;
-    let mut reader = Reader::open(&world, "/api/v1/events", &world.keys.alice, None).await;
+    let reader = Reader::open(&world, "/api/v1/events", &world.keys.alice, None).await;
     let second = world.send(with_key(request("GET", "/api/v1/events"), &world.keys.alice)).await;
     let second = Answer::of(second).await;
     assert_eq!(second.status, 429, "{}", second.text);
+    drop(reader);
+    let mut reader = Reader::open(&world, "/api/v1/events", &world.keys.bob, None).await;
     world.face.stop();
     assert_eq!(reader.next().await, None);
     let bad = world.get("/api/v1/events?after=x", &world.keys.alice).await;

@@ -145,6 +145,30 @@ async fn clients_that_say_nothing_are_cut_and_make_room_for_others() {
 }
 
 #[tokio::test]
+async fn half_a_handshake_holds_nothing_at_either_listener() {
+    let world = quiet().await;
+    let kept = tempfile::tempdir().unwrap();
+    let tls = Tls::SelfSigned { directory: kept.path().to_owned(), names: Vec::new() };
+    let guest_listen = Some("127.0.0.1:0".parse().unwrap());
+    let mut config = HttpConfig { tls: tls.clone(), guest_tls: tls, guest_listen, ..anywhere() };
+    config.limits.header_time = Duration::from_millis(100);
+    let served = Served::new(&world, config).await;
+    for address in [served.addresses.main, served.addresses.guests.unwrap()] {
+        // Nothing, the head of a TLS record without its body, and words that are no TLS.
+        for said in [&b""[..], &[0x16, 3, 1, 2, 0, 1], b"GET / HTTP/1.1\r\n\r\n"] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(said).await.unwrap();
+            let mut rest = Vec::new();
+            let ended = tokio::time::timeout(PATIENCE, client.read_to_end(&mut rest)).await;
+            // Cut without or with a reset: both are an end.
+            let _ = ended.unwrap_or_else(|_| panic!("{address} still waits after {said:?}"));
+        }
+    }
+    served.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn streams_do_not_hold_up_the_stop() {
     let world = quiet().await;
     let mut config = anywhere();

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daas_core::engine::Engine;
 use daas_core::event::What;
 use daas_core::ids::{Cursor, SessionId};
 use daas_core::session::Phase;
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 use super::session::idempotency_key;
 use crate::args::{BenchConfigurator, HerdArgs};
 use crate::exit::{Code, Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::output::{Output, print, tell};
 use crate::wire::Ask;
 use crate::world::{TEMPLATE, World, WorldArgs};
@@ -31,6 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(15 * 60);
 #[derive(Debug, Serialize)]
 struct Report {
     sessions: usize,
+    warm_up: usize,
     at_once: usize,
     scale: f64,
     configurator: String,
@@ -44,7 +47,8 @@ struct Report {
     hypervisor: Option<Spread>,
     configuration: Option<Spread>,
     ours: Option<Spread>,
-    estimate_error_seconds: Option<f64>,
+    /// By how much the time told with the answer to the request was wrong, whichever way.
+    estimate_error: Option<Spread>,
     destroy_wall_seconds: f64,
     machines_left: usize,
 }
@@ -71,26 +75,36 @@ impl Spread {
 
 pub(crate) async fn herd(output: Output, args: HerdArgs) -> Outcome {
     let at_once = args.at_once.unwrap_or(args.sessions).max(1);
+    let mut interrupt = Interrupt::listen()?;
     let world = World::start(WorldArgs {
         scale: args.scale,
         nodes: args.nodes,
         seed: args.seed,
         configurator: args.configurator,
-        machines: args.sessions + 64,
+        machines: args.sessions.max(args.warm_up) + 64,
         ..WorldArgs::default()
     })
     .await?;
-    let world = Arc::new(world);
-    let measured = measure(&world, &args, at_once).await;
-    let world = Arc::try_unwrap(world)
-        .map_err(|_| Failure::new(Code::Failed, "the world is still in use"))?;
+    let measured = tokio::select! {
+        measured = measure(&world, &args, at_once) => measured,
+        () = interrupt.pressed() => {
+            world.end().await?;
+            return Err(Failure::new(Code::Interrupted, "interrupted; nothing was left behind"));
+        }
+    };
     let stopped = world.stop().await;
     let report = measured?;
     stopped?;
     if output.json { output.print_json(&report) } else { print(&text(&report)) }
 }
 
-async fn measure(world: &Arc<World>, args: &HerdArgs, at_once: usize) -> Outcome<Report> {
+async fn measure(world: &World, args: &HerdArgs, at_once: usize) -> Outcome<Report> {
+    if args.warm_up > 0 {
+        tell(&format!("warming up with {} desktops", args.warm_up));
+        let asked = ask_all(world, args.warm_up, args.warm_up).await?;
+        destroy_all(world, &asked).await?;
+    }
+    tell(&format!("asking for {} desktops", args.sessions));
     let begun = Instant::now();
     let asked = ask_all(world, args.sessions, at_once).await?;
     let wall = begun.elapsed();
@@ -106,6 +120,7 @@ async fn measure(world: &Arc<World>, args: &HerdArgs, at_once: usize) -> Outcome
         .ok_or_else(|| Failure::new(Code::Failed, "no session became ready"))?;
     Ok(Report {
         sessions: args.sessions,
+        warm_up: args.warm_up,
         at_once,
         scale: args.scale,
         configurator: match args.configurator {
@@ -122,24 +137,33 @@ async fn measure(world: &Arc<World>, args: &HerdArgs, at_once: usize) -> Outcome
         hypervisor: column(|life| life.hypervisor),
         configuration: column(|life| life.configuration),
         ours: column(Life::ours),
-        estimate_error_seconds: world.engine().estimates().error_seconds(),
+        estimate_error: column(Life::estimate_error),
         destroy_wall_seconds: destroy_wall.as_secs_f64(),
         machines_left: world.sim().cluster().vms().len(),
     })
 }
 
+/// A request for a desktop.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    at: Timestamp,
+    /// In how many seconds it would be ready, as far as the answer told.
+    told: Option<f64>,
+}
+
 /// Asks for all, at most `at_once` on their way at a time, and waits until all are ready. Answers
 /// when each was asked for.
 async fn ask_all(
-    world: &Arc<World>,
+    world: &World,
     sessions: usize,
     at_once: usize,
-) -> Outcome<HashMap<SessionId, Timestamp>> {
+) -> Outcome<HashMap<SessionId, Asked>> {
     let client = world.client()?;
     let room = Arc::new(Semaphore::new(at_once));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..sessions {
-        let (client, room, world) = (client.clone(), Arc::clone(&room), Arc::clone(world));
+        let (client, room) = (client.clone(), Arc::clone(&room));
+        let engine = world.engine().clone();
         tasks.spawn(async move {
             let place = room.acquire_owned().await;
             let at = Timestamp::now();
@@ -149,16 +173,17 @@ async fn ask_all(
                 .id
                 .parse()
                 .map_err(|e: daas_core::Error| Failure::new(Code::Failed, e.to_string()))?;
-            ready(&world, &id).await?;
+            ready(&engine, &id).await?;
             drop(place);
-            Ok::<_, Failure>((id, at))
+            let told = session.estimate.and_then(|estimate| estimate.ready_in_seconds);
+            Ok::<_, Failure>((id, Asked { at, told }))
         });
     }
     let mut asked = HashMap::new();
     let all = async {
         while let Some(one) = tasks.join_next().await {
-            let (id, at) = one.map_err(|e| Failure::new(Code::Failed, e.to_string()))??;
-            asked.insert(id, at);
+            let (id, one) = one.map_err(|e| Failure::new(Code::Failed, e.to_string()))??;
+            asked.insert(id, one);
         }
         Ok::<_, Failure>(())
     };
@@ -170,9 +195,9 @@ async fn ask_all(
 }
 
 /// Waits until a session is ready, woken by the store itself so as not to load what is measured.
-async fn ready(world: &World, id: &SessionId) -> Outcome {
+async fn ready(engine: &Engine, id: &SessionId) -> Outcome {
     until(
-        world,
+        engine,
         id,
         |phase, gone| {
             if gone { Err("it was given up") } else { Ok(phase == Phase::Ready) }
@@ -182,13 +207,13 @@ async fn ready(world: &World, id: &SessionId) -> Outcome {
 }
 
 async fn until(
-    world: &World,
+    engine: &Engine,
     id: &SessionId,
     done: impl Fn(Phase, bool) -> Result<bool, &'static str>,
 ) -> Outcome {
     let pause = Duration::from_millis(100);
     loop {
-        let session = world.engine().store().get(id).await;
+        let session = engine.store().get(id).await;
         let session = session.map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
         let Some(session) = session else {
             return Err(Failure::new(Code::Failed, format!("{id} is unknown")));
@@ -206,7 +231,7 @@ async fn until(
     }
 }
 
-async fn destroy_all(world: &World, asked: &HashMap<SessionId, Timestamp>) -> Outcome {
+async fn destroy_all(world: &World, asked: &HashMap<SessionId, Asked>) -> Outcome {
     let client = world.client()?;
     let mut orders = tokio::task::JoinSet::new();
     for id in asked.keys() {
@@ -218,7 +243,7 @@ async fn destroy_all(world: &World, asked: &HashMap<SessionId, Timestamp>) -> Ou
     }
     let all = async {
         for id in asked.keys() {
-            until(world, id, |phase, _| Ok(phase == Phase::Ended)).await?;
+            until(world.engine(), id, |phase, _| Ok(phase == Phase::Ended)).await?;
         }
         Ok(())
     };
@@ -236,15 +261,20 @@ struct Life {
     /// task, and from the start task's beginning until its agent answers.
     hypervisor: Option<f64>,
     configuration: Option<f64>,
+    told: Option<f64>,
 }
 
 impl Life {
+    fn estimate_error(&self) -> Option<f64> {
+        Some((self.to_ready - self.told? * 1000.0).abs())
+    }
+
     fn ours(&self) -> Option<f64> {
         Some(self.to_ready - self.hypervisor? - self.configuration.unwrap_or(0.0))
     }
 }
 
-async fn lives(world: &World, asked: &HashMap<SessionId, Timestamp>) -> Outcome<Vec<Life>> {
+async fn lives(world: &World, asked: &HashMap<SessionId, Asked>) -> Outcome<Vec<Life>> {
     let failed = |e: daas_core::Error| Failure::new(Code::Failed, e.to_string());
     let store = world.engine().store();
     let mut phases: HashMap<SessionId, HashMap<Phase, Timestamp>> = HashMap::new();
@@ -261,7 +291,7 @@ async fn lives(world: &World, asked: &HashMap<SessionId, Timestamp>) -> Outcome<
     }
     let paths = critical_paths(world);
     let mut lives = Vec::with_capacity(asked.len());
-    for (id, at) in asked {
+    for (id, Asked { at, told }) in asked {
         let Some(entered) = phases.get(id) else { continue };
         let Some(ready) = entered.get(&Phase::Ready) else { continue };
         let session = store.get(id).await.map_err(failed)?;
@@ -272,6 +302,7 @@ async fn lives(world: &World, asked: &HashMap<SessionId, Timestamp>) -> Outcome<
             to_ready: milliseconds(*at, *ready),
             hypervisor: vmid.and_then(|vmid: u32| paths.get(&vmid).copied()),
             configuration: configured.map(|begun| milliseconds(*begun, *ready)),
+            told: *told,
         });
     }
     Ok(lives)
@@ -321,16 +352,14 @@ fn text(report: &Report) -> String {
     };
     let build =
         if report.debug_build { "debug build: not for comparison" } else { "release build" };
-    let error =
-        report.estimate_error_seconds.map_or_else(|| "unknown".to_owned(), |e| format!("{e:.2} s"));
     format!(
-        "herd of {} sessions, {} at once; hypervisor durations x {}; configurator {}; {} nodes, \
+        "herd of {} sessions, {} at once, after a warm-up with {}; hypervisor durations x {}; configurator {}; {} nodes, \
          seed {}; SQLite, durable; {} processors, {build}\n\n\
          all ready in {:.2} s: {:.1} sessions/s; all gone in {:.2} s; {} machines left\n\n\
-         {:<28}{:>10}{:>10}{:>10}{:>10}\n{}{}{}{}\n\
-         median error of the estimate: {error}\n",
+         {:<28}{:>10}{:>10}{:>10}{:>10}\n{}{}{}{}{}",
         report.sessions,
         report.at_once,
+        report.warm_up,
         report.scale,
         report.configurator,
         report.nodes,
@@ -349,6 +378,7 @@ fn text(report: &Report) -> String {
         line("  the hypervisor's own path", &report.hypervisor),
         line("  configuration", &report.configuration),
         line("  ours", &report.ours),
+        line("error of the estimate", &report.estimate_error),
     )
 }
 

@@ -1,5 +1,6 @@
 //! `daas connect`: ask, wait, open, and leave nothing behind, however it ends.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,6 +10,7 @@ use super::session::idempotency_key;
 use crate::args::ConnectArgs;
 use crate::client::Client;
 use crate::exit::{Code, Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::output::tell;
 use crate::rdp::{RdpClient, Target};
 use crate::wire::{Ask, Session};
@@ -17,6 +19,15 @@ use crate::wire::{Ask, Session};
 const DESTRUCTION: Duration = Duration::from_secs(120);
 /// How long the answer to a request already sent is waited for after an interruption.
 const ANSWER: Duration = Duration::from_secs(20);
+
+/// How far the destruction has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cleaned {
+    /// Nothing is left, proved.
+    Proved,
+    /// The server goes on with it.
+    Ordered,
+}
 
 /// How a connection ended.
 enum End {
@@ -47,17 +58,24 @@ pub(crate) async fn run(client: &Client, args: ConnectArgs) -> Outcome {
         count_down(args.countdown, &mut interrupted).await;
     }
     let cleaned = clean_up(client, &id, &mut interrupted).await;
-    match (end, cleaned) {
-        (_, Err(failure)) => Err(failure),
-        (End::Failed(failure), Ok(())) => Err(failure),
-        (End::Interrupted, Ok(())) => {
-            Err(Failure::new(Code::Interrupted, "interrupted; nothing was left behind"))
-        }
-        (End::Closed, Ok(())) => {
+    match (end, cleaned?) {
+        (End::Failed(failure), _) => Err(failure),
+        (_, Cleaned::Ordered) => Err(still_going(&id)),
+        (End::Interrupted, Cleaned::Proved) => Err(interrupted_clean()),
+        (End::Closed, Cleaned::Proved) => {
             tell("the desktop is gone");
             Ok(())
         }
     }
+}
+
+fn interrupted_clean() -> Failure {
+    Failure::new(Code::Interrupted, "interrupted; nothing was left behind")
+}
+
+fn still_going(id: &str) -> Failure {
+    Failure::new(Code::Interrupted, format!("interrupted; the server goes on removing {id}"))
+        .hint(format!("`daas session show {id}` tells how far it is"))
 }
 
 /// The template named, or the only one there is.
@@ -89,10 +107,10 @@ async fn ask_for(client: &Client, ask: &Ask, interrupted: &mut Interrupt) -> Out
         () = interrupted.pressed() => {
             let answer = tokio::time::timeout(ANSWER, asked).await;
             match answer {
-                Ok(Ok(session)) => {
-                    clean_up(client, &session.id, interrupted).await?;
-                    Err(Failure::new(Code::Interrupted, "interrupted; nothing was left behind"))
-                }
+                Ok(Ok(session)) => match clean_up(client, &session.id, interrupted).await? {
+                    Cleaned::Proved => Err(interrupted_clean()),
+                    Cleaned::Ordered => Err(still_going(&session.id)),
+                },
                 Ok(Err(failure)) => Err(failure),
                 Err(_) => Err(Failure::new(
                     Code::LeftBehind,
@@ -165,51 +183,32 @@ async fn count_down(seconds: u64, interrupted: &mut Interrupt) {
     }
 }
 
-/// Destroys the session and waits for the proof. A second Ctrl-C stops the waiting, not the work.
-async fn clean_up(client: &Client, id: &str, interrupted: &mut Interrupt) -> Outcome {
-    let left = |failure: Failure| {
-        Failure::new(Code::LeftBehind, format!("{id} could not be destroyed: {failure}"))
+/// Destroys the session and waits for the proof, also through a restart of the server. A second
+/// Ctrl-C stops the waiting, not the work.
+async fn clean_up(client: &Client, id: &str, interrupted: &mut Interrupt) -> Outcome<Cleaned> {
+    let left = |why: &dyn std::fmt::Display| {
+        Failure::new(Code::LeftBehind, format!("{id} could not be destroyed: {why}"))
             .hint(format!("`daas session destroy {id}`, or tell whoever runs the server this id"))
     };
-    client.destroy(id).await.map_err(left)?;
+    let ordered = Cell::new(false);
+    let destruction = async {
+        client.patiently(async || client.destroy(id).await).await?;
+        ordered.set(true);
+        client.until(id, DESTRUCTION, |_| {}, Session::has_ended).await
+    };
     tokio::select! {
-        ended = client.until(id, DESTRUCTION, |_| {}, Session::has_ended) => {
-            ended.map(drop).map_err(left)
-        }
-        () = interrupted.pressed() => {
-            tell(&format!("the server goes on removing {id}; `daas session show {id}` tells how far"));
-            Ok(())
-        }
-    }
-}
-
-/// Ctrl-C, and the end that a service manager asks for.
-pub(crate) struct Interrupt {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Interrupt {
-    pub(crate) fn listen() -> Outcome<Self> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let terminate = signal(SignalKind::terminate())
-                .map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
-            Ok(Self { terminate })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-
-    pub(crate) async fn pressed(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = self.terminate.recv() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
+        ended = tokio::time::timeout(DESTRUCTION, destruction) => match ended {
+            Ok(Ok(_)) => Ok(Cleaned::Proved),
+            Ok(Err(failure)) => Err(left(&failure)),
+            Err(_) => {
+                let within = humantime::format_duration(DESTRUCTION);
+                Err(left(&format!("it was not proved gone within {within}")))
+            }
+        },
+        () = interrupted.pressed() => match ordered.get() {
+            true => Ok(Cleaned::Ordered),
+            false => Err(left(&"interrupted before the server had answered")),
+        },
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use super::connect::Interrupt;
 use super::session::idempotency_key;
 use crate::args::DemoArgs;
 use crate::exit::{Code, Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::output::{print, tell};
 use crate::wire::{Ask, Session};
 use crate::world::{World, WorldArgs};
@@ -28,20 +26,25 @@ pub(crate) async fn run(args: DemoArgs) -> Outcome {
         ..WorldArgs::default()
     })
     .await?;
-    let stop = CancellationToken::new();
     let shown = tokio::select! {
-        shown = show(&world, args.once, &stop) => shown,
+        shown = show(&world, args.once) => shown,
         () = interrupt.pressed() => Ok(()),
     };
-    tell("stopping: the desktop is destroyed, nothing is left");
-    let cleaned = world.clear(GONE).await;
+    tell("stopping: the desktop is destroyed, nothing is left (Ctrl-C: at once)");
+    let cleaned = tokio::select! {
+        cleaned = world.clear(GONE) => cleaned,
+        () = interrupt.pressed() => {
+            world.end().await?;
+            return shown;
+        }
+    };
     let left = world.stop().await;
     shown?;
     cleaned?;
     left
 }
 
-async fn show(world: &World, once: bool, stop: &CancellationToken) -> Outcome {
+async fn show(world: &World, once: bool) -> Outcome {
     let client = world.client()?;
     tell(&format!("a simulated Proxmox VE cluster runs at {}", world.sim_url()));
     tell(&format!("the server runs at {}", world.url()));
@@ -71,8 +74,7 @@ async fn show(world: &World, once: bool, stop: &CancellationToken) -> Outcome {
         return Ok(());
     }
     tell("the demo stays until Ctrl-C");
-    stop.cancelled().await;
-    Ok(())
+    std::future::pending().await
 }
 
 fn guide(world: &World, session: &Session, address: &str) -> String {

@@ -2,6 +2,7 @@
 
 use daas_core::access::Role;
 use daas_core::owner::Realms;
+use serde_json::json;
 
 use super::serve::{compose, settings};
 use crate::args::{KeyCommand, RoleArg, ServeArgs};
@@ -25,6 +26,11 @@ pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
                 daas_http::mint_key(&name, owner, organisation, role, now).map_err(wrong)?;
             store.keys().add_key(&at_rest).await.map_err(failed)?;
             tell("this key is shown once; keep it in a file that only its user can read");
+            if output.json {
+                let owner = at_rest.owner.to_string();
+                let made = json!({"name": at_rest.name, "owner": owner, "key": key.expose()});
+                return output.print_json(&made);
+            }
             print(key.expose())
         }
         KeyCommand::List { serve } => {

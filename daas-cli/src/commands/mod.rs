@@ -7,6 +7,7 @@ pub(crate) mod key;
 pub(crate) mod quarantine;
 pub(crate) mod serve;
 pub(crate) mod session;
+mod watch;
 
 use crate::exit::Outcome;
 use std::path::Path;
@@ -21,6 +22,7 @@ pub(crate) fn password(file: Option<&Path>) -> Outcome<Option<String>> {
     } else {
         std::fs::read_to_string(file)
     };
-    let text = text.map_err(|e| Failure::new(Code::Usage, format!("{}: {e}", file.display())))?;
+    let cannot = |e| Failure::new(Code::Usage, format!("cannot read {}: {e}", file.display()));
+    let text = text.map_err(cannot)?;
     Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
 }

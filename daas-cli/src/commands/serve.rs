@@ -6,9 +6,9 @@ use daas_compose::{Deployment, Settings};
 use daas_core::provisioner::{Finding, FindingState};
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Interrupt;
 use crate::args::ServeArgs;
 use crate::exit::{Code, Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::output::{Output, tell};
 
 const DEFAULT_FILE: &str = "/etc/daas/daas.toml";
@@ -18,18 +18,24 @@ pub(crate) fn settings(args: &ServeArgs) -> Outcome<Settings> {
     let default = Path::new(DEFAULT_FILE);
     let file: Option<PathBuf> =
         args.config.clone().or_else(|| default.exists().then(|| default.to_owned()));
-    Settings::read(file.as_deref()).map_err(|e| Failure::new(Code::Usage, e.to_string()))
+    let mut variables = std::env::vars_os().map(|(name, _)| name);
+    if file.is_none() && !variables.any(|name| name.to_string_lossy().starts_with("DAAS__")) {
+        let why = format!("there is no configuration: {DEFAULT_FILE} does not exist");
+        return Err(Failure::new(Code::Usage, why)
+            .hint("name a file with --config; `daas demo` needs none"));
+    }
+    Settings::read(file.as_deref()).map_err(|e| Failure::new(Code::Usage, e.chain()))
 }
 
 pub(crate) async fn serve(args: &ServeArgs) -> Outcome {
     let settings = settings(args)?;
     daas_compose::log_to_stderr(&settings.log);
+    let mut interrupt = Interrupt::listen()?;
     let deployment = Deployment::open(settings).await.map_err(compose)?;
     for line in deployment.greeting() {
         tell(&line);
     }
     let stop = CancellationToken::new();
-    let mut interrupt = Interrupt::listen()?;
     let signal = stop.clone();
     tokio::spawn(async move {
         interrupt.pressed().await;
@@ -58,12 +64,5 @@ pub(crate) async fn doctor(output: Output, args: &ServeArgs) -> Outcome {
 }
 
 pub(crate) fn compose(error: daas_compose::ComposeError) -> Failure {
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        message.push_str(": ");
-        message.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    Failure::new(Code::Failed, message)
+    Failure::new(Code::Failed, error.chain())
 }

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
-
 use super::password;
+use super::watch::watch;
 use crate::args::{LifetimeArg, SessionCommand, TemplateCommand};
 use crate::client::Client;
 use crate::exit::{Code, Failure, Outcome};
-use crate::output::{Output, print, tell};
+use crate::output::{Output, tell};
 use crate::wire::{Ask, Session};
 
 /// How long `--wait` waits.
@@ -58,6 +57,8 @@ pub(crate) async fn run(client: &Client, output: Output, command: SessionCommand
             let mut session = client.destroy(&id).await?;
             if wait {
                 session = client.until(&id, WAIT, |_| {}, Session::has_ended).await?;
+            } else if !session.has_ended() {
+                tell("it is going to be destroyed; --wait waits for the proof");
             }
             output.session(&session)
         }
@@ -93,52 +94,6 @@ async fn create(client: &Client, output: Output, ask: &Ask, wait: bool) -> Outco
         }
     }
     output.session(&session)
-}
-
-/// Prints a session's events as they come, a line each, until it has ended.
-async fn watch(client: &Client, output: Output, id: &str) -> Outcome {
-    let mut stream = client.events(id).await?.bytes_stream();
-    let mut pending = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|e| {
-            Failure::new(Code::Unavailable, format!("the events of {id} broke off: {e}"))
-        })?;
-        pending.extend_from_slice(&chunk);
-        while let Some(end) = pending.windows(2).position(|w| w == b"\n\n") {
-            let event: Vec<u8> = pending.drain(..end + 2).collect();
-            let text = String::from_utf8_lossy(&event);
-            let data: String = text.lines().filter_map(|l| l.strip_prefix("data:")).collect();
-            if data.trim().is_empty() {
-                continue;
-            }
-            print(&line(output, &data))?;
-            let value: serde_json::Value = serde_json::from_str(&data).unwrap_or_default();
-            if value["event"] == "phase" && value["to"] == "ended" {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
-fn line(output: Output, data: &str) -> String {
-    let value: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
-    if output.json || !value.is_object() {
-        return data.trim().to_owned();
-    }
-    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let at = text("at");
-    match value["event"].as_str() {
-        Some("phase") => format!("{at}  {} -> {}: {}", text("from"), text("to"), text("reason")),
-        Some("goal") => {
-            format!("{at}  wished {} by {}: {}", text("goal"), text("by"), text("reason"))
-        }
-        Some("failed") => format!("{at}  try {} failed: {}", value["attempt"], text("reason")),
-        Some("note") => format!("{at}  {}", text("text")),
-        Some("requested") => format!("{at}  asked for from template {}", text("template")),
-        Some("warning") => format!("{at}  will end at {}", value["at"]),
-        _ => value["what"].as_str().map_or_else(|| data.trim().to_owned(), str::to_owned),
-    }
 }
 
 /// A key that makes the same wish, sent twice, one wish.

@@ -137,6 +137,13 @@ ready_when = "agent"
         drop(self.server.take());
     }
 
+    /// Lets the next server listen where this one does, as a real one's restart.
+    pub(crate) fn keep_address(&self) {
+        let text = std::fs::read_to_string(self.config_file()).unwrap();
+        let address = self.url().strip_prefix("http://").unwrap();
+        std::fs::write(self.config_file(), text.replace("127.0.0.1:0", address)).unwrap();
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.server.as_ref().unwrap().url
     }
@@ -169,7 +176,10 @@ ready_when = "agent"
     /// A command of the real program against this server.
     pub(crate) fn command(&self, arguments: &[&str]) -> tokio::process::Command {
         let key_file = self.directory.path().join("user.key");
-        std::fs::write(&key_file, &self.key).unwrap();
+        // Another command of the test may be reading it at this moment.
+        if std::fs::read_to_string(&key_file).ok().as_ref() != Some(&self.key) {
+            std::fs::write(&key_file, &self.key).unwrap();
+        }
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_daas"));
         command
             .env_clear()

@@ -8,6 +8,7 @@ mod wish;
 
 use std::time::Duration;
 
+use axum::extract::Request;
 use axum::response::{Html, IntoResponse, Response};
 use daas_core::engine::Caller;
 use daas_core::ids::SessionId;
@@ -38,8 +39,15 @@ pub(crate) fn is_route(pattern: &str) -> bool {
     ROUTES.iter().any(|r| r.listener == Listener::Compat && r.path == pattern)
 }
 
-pub(crate) async fn page() -> Response {
-    Html(include_str!("../../assets/index.html")).into_response()
+/// Marks requests of the listener that serves nothing but this API: its page leads nowhere else.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Alone;
+
+pub(crate) async fn page(request: Request) -> Response {
+    match request.extensions().get::<Alone>() {
+        Some(Alone) => Html(include_str!("../../assets/alone.html")).into_response(),
+        None => Html(include_str!("../../assets/index.html")).into_response(),
+    }
 }
 
 /// `owner` as a caller of the engine.

@@ -22,10 +22,11 @@ use daas_core::store::{EventFilter, Filter, Page};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
+use super::seats::Seat;
 use crate::app::App;
 use crate::body::{Ask, SessionPath};
 use crate::problem::Problem;
@@ -60,7 +61,7 @@ pub(crate) async fn of_session(
     app.engine.session(&caller, &id).await?;
     let after = begin(&headers, &from)?.unwrap_or(Cursor(0));
     let filter = EventFilter { session: Some(id.clone()), ..EventFilter::default() };
-    open(app, after, filter, vec![id])
+    open(app, &caller, after, filter, vec![id])
 }
 
 pub(crate) async fn of_all(
@@ -77,7 +78,7 @@ pub(crate) async fn of_all(
     }
     let live = Filter { live: Some(true), ..Filter::default() };
     let live = app.engine.sessions(&caller, live, &Page::first(FOLLOWED_MAX)).await?;
-    open(app, after, filter, live.sessions.into_iter().map(|s| s.id).collect())
+    open(app, &caller, after, filter, live.sessions.into_iter().map(|s| s.id).collect())
 }
 
 /// The cursor that the reader saw last.
@@ -92,12 +93,12 @@ fn begin(headers: &HeaderMap, from: &From) -> Result<Option<Cursor>, Problem> {
 
 fn open(
     app: App,
+    caller: &Caller,
     after: Cursor,
     filter: EventFilter,
     followed: Vec<SessionId>,
 ) -> Result<Response, Problem> {
-    let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
-        let why = "too many event streams are open";
+    let seat = app.streams.take(&caller.owner).map_err(|why| {
         let status = StatusCode::TOO_MANY_REQUESTS;
         Problem::new(status, Kind::Exhausted, why).retry_after(HEARTBEAT.as_secs())
     })?;
@@ -113,7 +114,7 @@ fn open(
         read_at: Instant::now(),
         board_read_at: None,
         ends_at: Instant::now() + STREAM_MAX,
-        _permit: permit,
+        _seat: seat,
     };
     let stream = futures::stream::unfold(feed, |mut feed| async move {
         feed.next().await.map(|event| (Ok::<_, Infallible>(event), feed))
@@ -137,7 +138,7 @@ struct Feed {
     read_at: Instant,
     board_read_at: Option<Instant>,
     ends_at: Instant,
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl Feed {

@@ -6,7 +6,7 @@ use axum::{Extension, Json as Answer};
 use daas_core::access::{ApiKey, Role};
 use daas_core::engine::Caller;
 use daas_core::ids::{Label, Organisation};
-use daas_core::owner::{Owner, Realms};
+use daas_core::owner::Owner;
 use daas_core::secret::{Secret, random_token, sha256_hex};
 use http::StatusCode;
 use jiff::Timestamp;
@@ -19,9 +19,6 @@ use crate::app::App;
 use crate::body::Json;
 use crate::problem::Problem;
 
-/// The realm of an owner that is written without one.
-const REALM: &str = "api";
-
 /// A key to make.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +26,7 @@ pub(crate) struct NewKey {
     /// What it is called and revoked by: a DNS label, unique.
     #[schema(value_type = String)]
     name: Label,
-    /// For whom it speaks: `name@realm`, or `name` in the realm `api`.
+    /// For whom it speaks: `name@realm`, `REALM\name`, or `name` in the deployment's own realm.
     owner: String,
     /// In which organisation; `default` unless said.
     #[serde(default)]
@@ -112,8 +109,7 @@ pub(crate) async fn create(
     Extension(caller): Extension<Caller>,
     Json(new): Json<NewKey>,
 ) -> Result<Response, Problem> {
-    let realms = Realms { default: REALM.to_owned(), ..Realms::default() };
-    let owner = realms.owner(&new.owner)?;
+    let owner = app.realms.owner(&new.owner)?;
     let now = app.engine.clock().now();
     let (text, key) = mint_key(new.name.as_str(), owner, new.organisation, new.role, now)?;
     app.engine.store().keys().add_key(&key).await?;

@@ -123,7 +123,7 @@ pub(crate) async fn list(
     Extension(caller): Extension<Caller>,
     Ask(which): Ask<Which>,
 ) -> Result<Answer<SessionList>, Problem> {
-    let owner = which.owner.as_deref().map(|text| listed_owner(&caller, text)).transpose()?;
+    let owner = which.owner.as_deref().map(|text| listed_owner(&app, &caller, text)).transpose()?;
     let limit = which.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=Page::LIMIT_MAX).contains(&limit) {
         return Err(Problem::invalid("limit", "is not between 1 and 1,000"));
@@ -143,11 +143,8 @@ pub(crate) async fn list(
 }
 
 /// The owner whose sessions are asked for: oneself, or anybody for an operator.
-fn listed_owner(caller: &Caller, text: &str) -> Result<Owner, Problem> {
-    let (name, realm) = text
-        .rsplit_once('@')
-        .ok_or_else(|| Problem::invalid("owner", "is not written as name@realm"))?;
-    let owner = Owner { realm: realm.to_lowercase(), name: name.to_lowercase() };
+fn listed_owner(app: &App, caller: &Caller, text: &str) -> Result<Owner, Problem> {
+    let owner = app.realms.owner(text)?;
     if caller.role == Role::User && owner != caller.owner {
         return Err(Problem::forbidden("the sessions of others are for operators"));
     }
