@@ -240,9 +240,9 @@ async fn fill(
     Ok((operations, cursor))
 }
 
-/// The cursor of the newest event.
+/// The cursor of the newest event there ever was.
 pub(crate) async fn newest_event(db: &mut SqliteConnection) -> Result<Cursor, sqlx::Error> {
-    let row = sql::EVENT_NEWEST.query().fetch_optional(db).await?;
-    let cursor: i64 = row.map(|row| sqlx::Row::try_get(&row, 0)).transpose()?.unwrap_or(0);
+    let row = sql::EVENT_NEWEST.query().fetch_one(db).await?;
+    let cursor: i64 = sqlx::Row::try_get(&row, 0)?;
     Ok(Cursor(crate::rows::count(cursor)))
 }
