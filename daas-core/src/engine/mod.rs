@@ -21,6 +21,7 @@ mod limits;
 mod orphans;
 mod ready;
 mod requests;
+mod retention;
 mod run;
 mod worker;
 
@@ -37,6 +38,7 @@ pub use self::estimate::Estimates;
 pub use self::limits::Limits;
 pub use self::orphans::{Sweep, SweepReport};
 pub use self::requests::{Ask, Asked, Caller};
+pub use self::retention::Retention;
 pub use self::run::Running;
 use crate::clock::Clock;
 use crate::configurator::{ActivityTarget, Configurator, GuestContext};
@@ -124,6 +126,7 @@ impl Engine {
         for template in &parts.templates {
             template.check()?;
         }
+        parts.settings.limits.retention.check()?;
         let deployment = parts.store.deployment().await?;
         let provisioners: HashMap<_, _> =
             parts.provisioners.iter().map(|p| (p.name().clone(), Arc::clone(p))).collect();
