@@ -76,6 +76,11 @@ pub fn later(at: Timestamp, by: Duration) -> Timestamp {
     milliseconds(at.checked_add(by).unwrap_or(Timestamp::MAX))
 }
 
+/// `at` less `by`, in whole milliseconds; the beginning of time when that is too far.
+pub fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    milliseconds(at.checked_sub(by).unwrap_or(Timestamp::MIN))
+}
+
 /// How long from `from` to `to`; zero when `to` is earlier.
 pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)

@@ -84,13 +84,23 @@ async fn a_store_that_claims_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_loses_events() {
-    let expected = ["update_writes_its_events", "events_come_in_order_after_a_cursor"];
+    let expected = [
+        "update_writes_its_events",
+        "events_come_in_order_after_a_cursor",
+        "events_of_the_live_stay_whole",
+        "prune_goes_on_portion_by_portion",
+        "prune_removes_what_ended_long_ago",
+    ];
     store(StoreTrick::LosesEvents, &expected).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_ignores_idempotency_keys() {
-    let expected = ["insert_with_a_used_key_answers_the_first_and_writes_nothing"];
+    let expected = [
+        "insert_with_a_used_key_answers_the_first_and_writes_nothing",
+        "prune_of_a_session_frees_its_key",
+        "prune_removes_old_keys_and_leaves_their_sessions",
+    ];
     store(StoreTrick::IgnoresKeys, &expected).await;
 }
 
@@ -129,6 +139,64 @@ async fn a_store_that_writes_the_record_with_the_activity() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_tells_of_ended_holders() {
     store(StoreTrick::ReservedTellsAll, &["reserved_tells_live_holders_only"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_prunes_nothing() {
+    let expected = [
+        "prune_removes_what_ended_long_ago",
+        "prune_keeps_the_id_alone_for_ever",
+        "prune_goes_on_portion_by_portion",
+        "prune_of_a_session_frees_its_key",
+        "prune_removes_old_keys_and_leaves_their_sessions",
+        "events_that_were_pruned_are_told_from_none",
+    ];
+    store(StoreTrick::PrunesNothing, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_prunes_the_live() {
+    let expected =
+        ["prune_never_touches_the_live", "prune_removes_old_keys_and_leaves_their_sessions"];
+    store(StoreTrick::PrunesTheLive, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_prunes_the_young() {
+    let expected = [
+        "prune_removes_what_ended_long_ago",
+        "prune_keeps_the_id_alone_for_ever",
+        "prune_of_nothing_old_is_zeros",
+        "prune_of_a_session_frees_its_key",
+        "prune_removes_old_keys_and_leaves_their_sessions",
+    ];
+    store(StoreTrick::PrunesTheYoung, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_prunes_all_at_once() {
+    store(StoreTrick::PrunesAllAtOnce, &["prune_goes_on_portion_by_portion"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_keeps_old_keys() {
+    let expected = ["prune_removes_old_keys_and_leaves_their_sessions"];
+    store(StoreTrick::KeepsKeys, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_forgets_the_ids_of_the_pruned() {
+    store(StoreTrick::ForgetsIds, &["prune_keeps_the_id_alone_for_ever"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_skips_pruned_events_in_silence() {
+    store(StoreTrick::SkipsInSilence, &["events_that_were_pruned_are_told_from_none"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_forgets_how_many_there_were() {
+    store(StoreTrick::ForgetsCounts, &["tally_counts_what_was_pruned"]).await;
 }
 
 #[tokio::test(start_paused = true)]

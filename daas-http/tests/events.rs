@@ -7,7 +7,7 @@ mod world;
 use axum::body::BodyDataStream;
 use daas_core::ids::Cursor;
 use daas_core::session::Phase;
-use daas_core::store::{EventFilter, SessionStore};
+use daas_core::store::{EventFilter, Prune, SessionStore};
 use daas_http::HttpConfig;
 use futures::StreamExt;
 use world::{Answer, PATIENCE, Wanted, World, request, with_key};
@@ -148,6 +148,35 @@ async fn users_see_the_events_of_their_own_sessions_only() {
     let path = format!("/api/v1/sessions/{hers}/events");
     let refused = world.get(&path, &world.keys.bob).await;
     assert_eq!(refused.status, 404, "{}", refused.text);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_comes_back_after_what_is_kept_is_told_so() {
+    let world = World::new().await;
+    let id = world.asked().await;
+    let gone = world.delete(&format!("/api/v1/sessions/{id}"), &world.keys.alice).await;
+    assert_eq!(gone.status, 202, "{}", gone.text);
+    world.phase(&id, Phase::Ended).await;
+    let newest = world.store.watch().borrow().0;
+    let (ended_before, keys_before) = (jiff::Timestamp::MAX, jiff::Timestamp::MAX);
+    let old = Prune { ended_before, keys_before, limit: 100 };
+    while world.store.prune(&old).await.unwrap().rows() > 0 {}
+    for stale in [0, newest - 1] {
+        let path = format!("/api/v1/events?after={stale}");
+        let refused = world.get(&path, &world.keys.alice).await;
+        assert_eq!(refused.status, 404, "{}", refused.text);
+        assert!(refused.text.contains("no longer kept"), "{}", refused.text);
+    }
+    let path = format!("/api/v1/sessions/{id}/events");
+    assert_eq!(world.get(&path, &world.keys.alice).await.status, 404);
+    // Who has seen all of it goes on, as does who begins now.
+    let mut back = Reader::open(&world, "/api/v1/events", &world.keys.alice, Some(newest)).await;
+    let mut fresh = Reader::open(&world, "/api/v1/events", &world.keys.alice, None).await;
+    let next = world.asked().await;
+    for reader in [&mut back, &mut fresh] {
+        assert_eq!(reader.next_durable().await.data["session"], next.as_str());
+    }
     world.stop().await;
 }
 

@@ -28,14 +28,42 @@ pub(crate) enum Failure {
     Migration(#[source] sqlx::migrate::MigrateError),
     #[error("cannot be opened")]
     Open(#[source] sqlx::Error),
+    #[error("its disk is full; make room")]
+    Full(#[source] sqlx::Error),
+    #[error("was damaged while in use; stop the program and restore the store from a backup")]
+    DamagedInUse(#[source] sqlx::Error),
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     #[error("a stored {what} cannot be read; restore the store from a backup")]
     Unreadable { what: &'static str, source: serde_json::Error },
     #[error("a stored {what} makes no sense: {value:?}; restore the store from a backup")]
     Senseless { what: &'static str, value: String },
     #[error("the store has been closed")]
     Closed,
+    #[error("an operation broke off and was undone; the log tells where, report it")]
+    BrokeOff,
+}
+
+/// SQLite's primary codes, <https://www.sqlite.org/rescode.html>.
+pub(crate) const CORRUPT: u32 = 11;
+const FULL: u32 = 13;
+pub(crate) const NOT_A_DATABASE: u32 = 26;
+
+/// SQLite's code of a failure: of an extended one the lower eight bits, which are the primary code.
+pub(crate) fn code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    Some(code.parse::<u32>().ok()? & 0xff)
+}
+
+/// What is met once the store is open.
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        match code(&error) {
+            Some(FULL) => Self::Full(error),
+            Some(CORRUPT | NOT_A_DATABASE) => Self::DamagedInUse(error),
+            _ => Self::Database(error),
+        }
+    }
 }
 
 impl Failure {
@@ -46,7 +74,10 @@ impl Failure {
             Self::NoDirectory(_) | Self::NotADatabase(_) | Self::Foreign | Self::Newer { .. } => {
                 Kind::Invalid
             }
+            Self::Full(_) => Kind::Exhausted,
             Self::Damaged(_)
+            | Self::DamagedInUse(_)
+            | Self::BrokeOff
             | Self::Migration(_)
             | Self::Unreadable { .. }
             | Self::Senseless { .. } => Kind::Internal,
@@ -69,9 +100,11 @@ impl From<Failure> for Error {
 fn wrap(failure: Failure, operation: Operation, subject: impl std::fmt::Display) -> Error {
     let error = Error::new(failure.kind(), operation, subject, failure.to_string());
     match failure {
-        Failure::NotADatabase(source) | Failure::Open(source) | Failure::Database(source) => {
-            error.because(source)
-        }
+        Failure::NotADatabase(source)
+        | Failure::Open(source)
+        | Failure::Full(source)
+        | Failure::DamagedInUse(source)
+        | Failure::Database(source) => error.because(source),
         Failure::NotWritable(source) => error.because(source),
         Failure::Migration(source) => error.because(source),
         Failure::Unreadable { source, .. } => error.because(source),
@@ -81,6 +114,7 @@ fn wrap(failure: Failure, operation: Operation, subject: impl std::fmt::Display)
         | Failure::Damaged(_)
         | Failure::Newer { .. }
         | Failure::Senseless { .. }
+        | Failure::BrokeOff
         | Failure::Closed => error,
     }
 }

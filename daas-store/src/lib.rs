@@ -20,6 +20,8 @@ mod plans;
 mod rows;
 mod sql;
 mod sqlite;
+#[cfg(test)]
+mod trouble;
 mod write;
 mod writer;
 

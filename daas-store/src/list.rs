@@ -2,14 +2,16 @@
 //! each shape of filter, so that no plan depends on statistics.
 
 use daas_core::ids::Cursor;
+use daas_core::store::prune::{cursor_too_old, events_gone};
 use daas_core::store::query::{parse_token, token};
 use daas_core::store::{EventFilter, Filter, Page, Sessions};
 use daas_core::{Result, event};
-use sqlx::SqlitePool;
+use sqlx::{Row, SqlitePool};
 
 use crate::error::Failure;
 use crate::rows::{self, millisecond, number};
-use crate::sql::Sql;
+use crate::sql::{self, Sql};
+use crate::write;
 
 /// The page of sessions that pass `filter`.
 pub(crate) async fn sessions(pool: &SqlitePool, filter: &Filter, page: &Page) -> Result<Sessions> {
@@ -108,7 +110,21 @@ pub(crate) async fn events(
         query = query.bind(organisation.as_str().to_owned());
     }
     let found = query.bind(number(limit as u64)).fetch_all(pool).await.map_err(Failure::from)?;
+    // Looked at after the events were read: what is pruned from now on was among them.
+    check_kept(pool, after, filter).await?;
     Ok(found.iter().map(rows::event).collect::<Result<_, Failure>>()?)
+}
+
+/// Refuses a reader who has not seen what was pruned.
+async fn check_kept(pool: &SqlitePool, after: Cursor, filter: &EventFilter) -> Result<()> {
+    if let Some(session) = &filter.session {
+        // Its events are whole while its record is there.
+        let gone = write::retired(pool, session).await?;
+        return if gone { Err(events_gone(session)) } else { Ok(()) };
+    }
+    let row = sql::CURSOR_PRUNED_GET.query().fetch_one(pool).await.map_err(Failure::from)?;
+    let newest = Cursor(rows::count(row.try_get(0).map_err(Failure::from)?));
+    if after < newest { Err(cursor_too_old(after, newest)) } else { Ok(()) }
 }
 
 /// The statement for this shape of filter.

@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Executor, Row, SqliteConnection};
 use tracing::warn;
 
-use crate::error::Failure;
+use crate::error::{CORRUPT, Failure, NOT_A_DATABASE, code};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -74,7 +74,9 @@ async fn examine_schema(db: &mut SqliteConnection) -> Result<(), Failure> {
     let has = |name: &str| {
         tables.iter().any(|row| row.try_get::<&str, _>(0).is_ok_and(|table| table == name))
     };
-    if tables.is_empty() {
+    // Migrations are noted in a table that is made before the first of them: a start cut short there
+    // has left a store to be made.
+    if tables.is_empty() || (tables.len() == 1 && has("_sqlx_migrations")) {
         return Ok(());
     }
     if !has("_sqlx_migrations") || !has("session") {
@@ -111,11 +113,9 @@ async fn quick_check(db: &mut SqliteConnection) -> Result<(), Failure> {
 
 /// Tells "not a database" and "damaged" from other failures, by SQLite's own codes.
 fn unreadable(error: sqlx::Error) -> Failure {
-    let code = error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned());
-    // https://www.sqlite.org/rescode.html: the lower eight bits are the primary code.
-    match code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff) {
-        Some(26) => Failure::NotADatabase(error),
-        Some(11) => Failure::Damaged(error.to_string()),
+    match code(&error) {
+        Some(NOT_A_DATABASE) => Failure::NotADatabase(error),
+        Some(CORRUPT) => Failure::Damaged(error.to_string()),
         _ => Failure::Open(error),
     }
 }

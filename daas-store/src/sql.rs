@@ -66,6 +66,9 @@ statements! {
     SESSION_POOLED = "SELECT record FROM session INDEXED BY session_pooled
         WHERE phase = 'pooled' AND realm = '' AND name = '' AND template = ?
         ORDER BY ready_at LIMIT 1";
+    SESSIONS_ENDED = "SELECT id FROM session INDEXED BY session_ended
+        WHERE ended_at < ? AND live = 0 ORDER BY ended_at LIMIT ?";
+    SESSION_DELETE = "DELETE FROM session WHERE id = ?";
     SESSIONS_RESERVED = "SELECT record FROM session WHERE id IN
         (SELECT session FROM reservation WHERE provisioner = ?)";
 
@@ -95,20 +98,39 @@ statements! {
         WHERE session = ?1 AND fence = ?2 AND lease_until IS NOT NULL";
     DUE_GIVE_BACK = "UPDATE due SET due_at = COALESCE(due_at, ?2), holder = NULL,
         lease_until = NULL WHERE session = ?1";
+    DUE_DELETE = "DELETE FROM due WHERE session = ?";
     DUE_SET = "UPDATE due SET due_at = ?2 WHERE session = ?1";
     DUE_HASTEN = "UPDATE due SET due_at = MIN(COALESCE(due_at, ?2), ?2) WHERE session = ?1";
 
     EVENT_INSERT = "INSERT INTO event (at, session, realm, name, organisation, body)
         VALUES (?, ?, ?, ?, ?, ?)";
-    EVENT_NEWEST = "SELECT cursor FROM event WHERE cursor > 0 ORDER BY cursor DESC LIMIT 1";
+    EVENT_NEWEST = "SELECT MAX(pruned_cursor, COALESCE(
+        (SELECT cursor FROM event WHERE cursor > 0 ORDER BY cursor DESC LIMIT 1), 0))
+        FROM total WHERE one = 1";
+    EVENTS_OLDEST = "SELECT cursor FROM event WHERE session = ? ORDER BY cursor LIMIT ?";
+    EVENTS_DELETE = "DELETE FROM event WHERE session = ? AND cursor <= ?";
+    CURSOR_PRUNED = "UPDATE total SET pruned_cursor = MAX(pruned_cursor, ?) WHERE one = 1";
+    CURSOR_PRUNED_GET = "SELECT pruned_cursor FROM total WHERE one = 1";
+
+    RETIRED_GET = "SELECT 1 FROM retired WHERE id = ?";
+    RETIRED_INSERT = "INSERT INTO retired (id, events_left) VALUES (?, 1)";
+    RETIRED_WITH_EVENTS = "SELECT id FROM retired INDEXED BY retired_events
+        WHERE events_left = 1 LIMIT 1";
+    RETIRED_WITHOUT_EVENTS = "UPDATE retired SET events_left = NULL WHERE id = ?";
 
     ACTIVITY_GET = "SELECT body FROM activity WHERE session = ?";
     ACTIVITY_PUT = "INSERT INTO activity (session, body)
         SELECT id, ?2 FROM session WHERE id = ?1
         ON CONFLICT (session) DO UPDATE SET body = excluded.body";
+    ACTIVITY_DELETE = "DELETE FROM activity WHERE session = ?";
 
     IDEMPOTENCY_GET = "SELECT session FROM idempotency WHERE realm = ? AND name = ? AND key = ?";
-    IDEMPOTENCY_PUT = "INSERT INTO idempotency (realm, name, key, session) VALUES (?, ?, ?, ?)";
+    IDEMPOTENCY_PUT = "INSERT INTO idempotency (realm, name, key, session, used_at)
+        VALUES (?, ?, ?, ?, ?)";
+    IDEMPOTENCY_OLD = "SELECT realm, name, key FROM idempotency INDEXED BY idempotency_used
+        WHERE used_at < ? ORDER BY used_at LIMIT ?";
+    IDEMPOTENCY_DELETE = "DELETE FROM idempotency WHERE realm = ? AND name = ? AND key = ?";
+    IDEMPOTENCY_DELETE_OF = "DELETE FROM idempotency WHERE session = ?";
 
     KEY_THERE = "SELECT 1 FROM api_key WHERE name = ?1
         UNION ALL SELECT 1 FROM api_key WHERE hash = ?2";

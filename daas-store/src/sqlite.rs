@@ -11,8 +11,8 @@ use daas_core::event::Event;
 use daas_core::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
 use daas_core::session::{Phase, Session};
 use daas_core::store::{
-    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Page, SessionStore, Sessions,
-    Tally,
+    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Page, Prune, Pruned,
+    SessionStore, Sessions, Tally,
 };
 use daas_core::{Error, Result};
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::error::Failure;
 use crate::rows::{count, decode, millisecond};
-use crate::write::{claim, insert, leases, small, update};
+use crate::write::{self, claim, insert, leases, prune, small, update};
 use crate::writer::{Writer, newest_event};
 use crate::{list, open, rows, sql};
 
@@ -176,6 +176,14 @@ impl SessionStore for SqliteStore {
         let reserved = sql::SESSIONS_RESERVED.query().bind(provisioner.as_str().to_owned());
         let found = reserved.fetch_all(&self.readers).await.map_err(Failure::from)?;
         Ok(found.iter().map(rows::session).collect::<Result<_, Failure>>()?)
+    }
+
+    async fn prune(&self, old: &Prune) -> Result<Pruned> {
+        self.writer.run(prune::Prune(old.clone())).await
+    }
+
+    async fn retired(&self, id: &SessionId) -> Result<bool> {
+        Ok(write::retired(&self.readers, id).await?)
     }
 
     async fn tally(&self) -> Result<Tally> {

@@ -4,12 +4,14 @@
 //! INVARIANT: nobody is answered before the commit that makes the answer true.
 
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use daas_core::ids::Cursor;
 use daas_core::{Error, Result};
+use futures::FutureExt;
 use sqlx::{Connection, Executor, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -138,7 +140,7 @@ impl<W: Write> Queued for Job<W> {
             (Some(Err(error)), _) => Err(error),
             (_, Some(error)) => Err(error.clone()),
             (Some(Ok(answer)), None) => Ok(answer),
-            (None, None) => Err(Failure::Closed.into()),
+            (None, None) => Err(Failure::BrokeOff.into()),
         };
         // The caller may have given up waiting; what was written stays.
         let _ = self.reply.send(answer);
@@ -229,7 +231,12 @@ async fn fill(
     let mut operations = 0;
     for job in batch {
         db.execute("SAVEPOINT operation").await?;
-        if job.run(db).await {
+        // A bug in one operation must not end the writer, and with it the store.
+        let done = AssertUnwindSafe(job.run(db)).catch_unwind().await;
+        if done.is_err() {
+            error!(operation = ?job, "an operation of the store broke off");
+        }
+        if done.unwrap_or(false) {
             operations += 1;
         } else {
             db.execute("ROLLBACK TO operation").await?;
@@ -240,9 +247,9 @@ async fn fill(
     Ok((operations, cursor))
 }
 
-/// The cursor of the newest event.
+/// The cursor of the newest event there ever was.
 pub(crate) async fn newest_event(db: &mut SqliteConnection) -> Result<Cursor, sqlx::Error> {
-    let row = sql::EVENT_NEWEST.query().fetch_optional(db).await?;
-    let cursor: i64 = row.map(|row| sqlx::Row::try_get(&row, 0)).transpose()?.unwrap_or(0);
+    let row = sql::EVENT_NEWEST.query().fetch_one(db).await?;
+    let cursor: i64 = sqlx::Row::try_get(&row, 0)?;
     Ok(Cursor(crate::rows::count(cursor)))
 }

@@ -12,6 +12,8 @@ use daas_core::Kind;
 use daas_core::ids::{Cursor, SessionId};
 use daas_core::store::{Change, EventFilter, Next, SessionStore};
 use daas_store::SqliteStore;
+use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
 
 /// Names the file in which the child writes; set only for the child.
 const CHILD: &str = "DAAS_STORE_TEST_CHILD";
@@ -133,5 +135,33 @@ async fn a_start_voids_the_leases_of_the_dead() {
     let next = daas_core::ids::Holder::mint();
     let again = store.take_due(&next, now, far, 10).await.unwrap().remove(0);
     assert!(again.fence > taken.fence, "{again:?}");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn one_record_that_cannot_be_read_stops_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sessions.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let (bad, good) = (common::new_session(), common::new_session());
+    for session in [&bad, &good] {
+        store.insert(common::adding(session)).await.unwrap();
+    }
+    store.close().await;
+    let mut db = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let spoil =
+        sqlx::query("UPDATE session SET record = '{' WHERE id = ?").bind(bad.id.to_string());
+    assert_eq!(spoil.execute(&mut db).await.unwrap().rows_affected(), 1);
+    db.close().await.unwrap();
+
+    let store = SqliteStore::open(&path).await.unwrap();
+    let holder = daas_core::ids::Holder::mint();
+    let now = good.created_at + std::time::Duration::from_secs(60);
+    let until = now + std::time::Duration::from_secs(60);
+    let taken = store.take_due(&holder, now, until, 10).await.unwrap();
+    assert_eq!(taken.iter().map(|leased| &leased.session.id).collect::<Vec<_>>(), [&good.id]);
+    assert_eq!(store.take_due(&holder, now, until, 10).await.unwrap(), []);
+    assert_eq!(store.next_due().await.unwrap(), Some(until), "it is told of again");
+    assert_eq!(store.get(&bad.id).await.unwrap_err().kind(), Kind::Internal);
     store.close().await;
 }

@@ -75,6 +75,24 @@ async fn what_is_no_store_of_ours_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_first_start_that_was_cut_short_is_gone_on_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sessions.db");
+    // What the first start leaves where the power fails before the first migration.
+    let url = format!("sqlite://{}?mode=rwc", path.display());
+    let mut db = SqliteConnection::connect(&url).await.unwrap();
+    let noted =
+        "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+        installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL,
+        checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)";
+    sqlx::raw_sql(noted).execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.insert(common::adding(&common::new_session())).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_newer_schema_is_left_to_the_newer_program() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("sessions.db");

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::retention::Retention;
+
 /// The engine's bounds. All of them apply to one process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -62,6 +64,8 @@ pub struct Limits {
     /// How long an orphan is left alone after it was first seen. Default 2 min.
     #[serde(with = "humantime_serde")]
     pub orphan_grace: Duration,
+    /// How long what is over is kept.
+    pub retention: Retention,
 }
 
 impl Default for Limits {
@@ -87,6 +91,7 @@ impl Default for Limits {
             power_off_grace: Duration::from_secs(60),
             lost_grace: Duration::from_secs(600),
             orphan_grace: Duration::from_secs(120),
+            retention: Retention::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ mod orphans;
 mod quarantine;
 mod ready;
 mod requests;
+mod retention;
 mod run;
 mod worker;
 
@@ -38,6 +39,7 @@ pub use self::estimate::Estimates;
 pub use self::limits::Limits;
 pub use self::orphans::{Finding, Sweep, SweepReport};
 pub use self::requests::{Ask, Asked, Caller};
+pub use self::retention::Retention;
 pub use self::run::Running;
 use crate::clock::Clock;
 use crate::configurator::{ActivityTarget, Configurator, GuestContext};
@@ -125,6 +127,7 @@ impl Engine {
         for template in &parts.templates {
             template.check()?;
         }
+        parts.settings.limits.retention.check()?;
         let deployment = parts.store.deployment().await?;
         let provisioners: HashMap<_, _> =
             parts.provisioners.iter().map(|p| (p.name().clone(), Arc::clone(p))).collect();

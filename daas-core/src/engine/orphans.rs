@@ -208,7 +208,9 @@ pub(super) async fn standing(
         MarkSeen::Missing => return Ok(Standing::Unproved),
     }
     let Some(session) = inner.store().get(&machine.session).await? else {
-        return Ok(Standing::Quarantined);
+        // Its record may have been pruned meanwhile; that it ended is known for ever.
+        let retired = inner.store().retired(&machine.session).await?;
+        return Ok(if retired { Standing::Orphan } else { Standing::Quarantined });
     };
     if !session.is_live() {
         return Ok(Standing::Orphan);

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::worker::Worker;
-use super::{Engine, Inner, orphans};
+use super::{Engine, Inner, orphans, retention};
 use crate::clock::{between, later};
 use crate::ids::{Fence, SessionId};
 use crate::store::Leased;
@@ -38,6 +38,7 @@ impl Engine {
             tokio::spawn(take(Arc::clone(&self.0), Arc::clone(&held), stop.clone(), beat)),
             tokio::spawn(renew(Arc::clone(&self.0), held, stop.clone())),
             tokio::spawn(orphans::sweep(Arc::clone(&self.0), stop.clone())),
+            tokio::spawn(retention::retain(Arc::clone(&self.0), stop.clone())),
         ];
         Running { stop, tasks, heartbeat }
     }

@@ -1,5 +1,9 @@
 //! Sessions in memory: for tests, embedding and as the plainest reading of the contract.
 
+mod keys;
+mod log;
+mod pruning;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,16 +11,19 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use self::keys::MemoryKeys;
+use self::log::Log;
+use self::pruning::Retired;
 use super::query::{parse_token, token};
 use super::quota::{Quotas, Scope, Usage};
 use super::{
-    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Next, Page, SessionStore,
-    Sessions, Tally,
+    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Next, Page, Prune, Pruned,
+    SessionStore, Sessions, Tally,
 };
 use crate::access::{ApiKey, KeyStore};
 use crate::activity::Activity;
 use crate::error::{Error, Kind, Operation, Result};
-use crate::event::{Event, NewEvent};
+use crate::event::Event;
 use crate::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
 use crate::session::{Phase, Session};
 
@@ -31,9 +38,11 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct State {
     rows: BTreeMap<SessionId, Row>,
-    events: Vec<Event>,
-    idempotency: HashMap<(String, String), SessionId>,
+    log: Log,
+    /// By owner and key: which session it was, and when.
+    idempotency: HashMap<(String, String), (SessionId, Timestamp)>,
     keys: BTreeMap<String, ApiKey>,
+    retired: Retired,
 }
 
 #[derive(Debug)]
@@ -68,7 +77,7 @@ impl MemoryStore {
     }
 
     fn tell(&self, state: &State) {
-        let newest = Cursor(state.events.len() as u64);
+        let newest = state.log.newest();
         self.newest.send_if_modified(|cursor| {
             let news = *cursor != newest;
             *cursor = newest;
@@ -84,20 +93,6 @@ impl Default for MemoryStore {
 }
 
 impl State {
-    fn record(&mut self, session: &Session, events: Vec<NewEvent>) {
-        for event in events {
-            let cursor = Cursor(self.events.len() as u64 + 1);
-            self.events.push(Event {
-                cursor,
-                at: event.at,
-                session: session.id.clone(),
-                owner: session.owner.clone(),
-                organisation: session.organisation.clone(),
-                what: event.what,
-            });
-        }
-    }
-
     fn live(&self) -> impl Iterator<Item = &Session> {
         self.rows.values().map(|row| &row.session).filter(|s| s.is_live())
     }
@@ -165,21 +160,21 @@ impl SessionStore for MemoryStore {
         let mut state = self.state();
         let owner = new.session.owner.as_ref().map(ToString::to_string).unwrap_or_default();
         let key = new.idempotency_key.map(|key| (owner, key));
-        if let Some(before) = key.as_ref().and_then(|key| state.idempotency.get(key)) {
+        if let Some((before, _)) = key.as_ref().and_then(|key| state.idempotency.get(key)) {
             let row = state.rows.get(before).ok_or_else(|| not_found(before))?;
             return Ok(Inserted::Before(Box::new(row.session.clone())));
         }
         let session = new.session;
-        if state.rows.contains_key(&session.id) {
+        if state.rows.contains_key(&session.id) || state.retired.contains(&session.id) {
             let taken = "the session id is taken";
             return Err(Error::new(Kind::Conflict, Operation::Store, &session.id, taken));
         }
         state.check_unique(&session)?;
         state.check_quotas(&new.quotas, &session)?;
         if let Some(key) = key {
-            state.idempotency.insert(key, session.id.clone());
+            state.idempotency.insert(key, (session.id.clone(), session.created_at));
         }
-        state.record(&session, new.events);
+        state.log.append(&session, new.events);
         let row = Row {
             session: session.clone(),
             activity: Activity::default(),
@@ -228,7 +223,7 @@ impl SessionStore for MemoryStore {
         state.check_unique(&session)?;
         session.version = session.version.next();
         let version = session.version;
-        state.record(&session, change.events);
+        state.log.append(&session, change.events);
         let row = state.rows.get_mut(&id).ok_or_else(|| not_found(&id))?;
         match change.next {
             Next::Hold => {}
@@ -334,13 +329,10 @@ impl SessionStore for MemoryStore {
         limit: usize,
     ) -> Result<Vec<Event>> {
         let state = self.state();
-        let start = usize::try_from(after.0).unwrap_or(usize::MAX).min(state.events.len());
-        let passes = |event: &&Event| {
-            filter.session.as_ref().is_none_or(|id| &event.session == id)
-                && filter.owner.as_ref().is_none_or(|o| event.owner.as_ref() == Some(o))
-                && filter.organisation.as_ref().is_none_or(|o| &event.organisation == o)
-        };
-        Ok(state.events[start..].iter().filter(passes).take(limit).cloned().collect())
+        if let Some(session) = filter.session.as_ref().filter(|id| state.retired.contains(id)) {
+            return Err(super::prune::events_gone(session));
+        }
+        state.log.after(after, filter, limit)
     }
 
     fn watch(&self) -> watch::Receiver<Cursor> {
@@ -364,16 +356,23 @@ impl SessionStore for MemoryStore {
         Ok(state.live().filter(held).cloned().collect())
     }
 
+    async fn prune(&self, old: &Prune) -> Result<Pruned> {
+        Ok(self.state().prune(old))
+    }
+
+    async fn retired(&self, id: &SessionId) -> Result<bool> {
+        Ok(self.state().retired.contains(id))
+    }
+
     async fn tally(&self) -> Result<Tally> {
         let state = self.state();
-        let mut tally = Tally { created: state.rows.len() as u64, ..Tally::default() };
+        let mut tally = state.retired.tally();
         for session in state.rows.values().map(|row| &row.session) {
-            if let Some(ended) = session.ended_at {
-                tally.ended += 1;
-                tally.ended_seconds +=
-                    crate::clock::between(session.created_at, ended).as_secs_f64();
-            } else {
+            tally.created += 1;
+            if session.is_live() {
                 *tally.by_phase.entry(session.phase).or_default() += 1;
+            } else {
+                pruning::count_end(&mut tally, session);
             }
         }
         Ok(tally)
@@ -381,40 +380,5 @@ impl SessionStore for MemoryStore {
 
     fn keys(&self) -> Arc<dyn KeyStore> {
         Arc::new(MemoryKeys(Arc::clone(&self.state)))
-    }
-}
-
-#[derive(Debug)]
-struct MemoryKeys(Arc<Mutex<State>>);
-
-impl MemoryKeys {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl KeyStore for MemoryKeys {
-    async fn add_key(&self, key: &ApiKey) -> Result<()> {
-        let mut state = self.state();
-        let there = state.keys.values().any(|k| k.name == key.name || k.hash == key.hash);
-        if there {
-            let why = "there is a key of that name";
-            return Err(Error::new(Kind::Conflict, Operation::Store, &key.name, why));
-        }
-        state.keys.insert(key.name.clone(), key.clone());
-        Ok(())
-    }
-
-    async fn key_by_hash(&self, hash: &str) -> Result<Option<ApiKey>> {
-        Ok(self.state().keys.values().find(|key| key.hash == hash).cloned())
-    }
-
-    async fn keys(&self) -> Result<Vec<ApiKey>> {
-        Ok(self.state().keys.values().cloned().collect())
-    }
-
-    async fn revoke_key(&self, name: &str) -> Result<bool> {
-        Ok(self.state().keys.remove(name).is_some())
     }
 }

@@ -1,6 +1,7 @@
 //! The fourth trait: where sessions are kept.
 
 pub mod memory;
+pub mod prune;
 pub mod query;
 pub mod quota;
 
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+pub use self::prune::{Prune, Pruned};
 pub use self::query::{EventFilter, Filter, Page, Sessions, Tally};
 use self::quota::Quotas;
 use crate::access::KeyStore;
@@ -51,8 +53,8 @@ pub trait SessionStore: Debug + Send + Sync {
     ///   and writes nothing.
     /// - *Absent*: does not apply.
     /// - *Interrupted*: written whole or not at all; the idempotency key makes a repeat safe.
-    /// - *Errors*: `Conflict` for a used session id, a label live for this owner or a machine id
-    ///   that another live record holds; `Exhausted` over a quota, naming it.
+    /// - *Errors*: `Conflict` for a session id that was ever used, a label live for this owner or a
+    ///   machine id that another live record holds; `Exhausted` over a quota, naming it.
     async fn insert(&self, new: NewSession) -> Result<Inserted>;
 
     /// The session of that id, live or ended.
@@ -160,12 +162,15 @@ pub trait SessionStore: Debug + Send + Sync {
     /// - *Already so*: changes nothing.
     /// - *Absent*: an empty list.
     /// - *Interrupted*: nothing to undo.
-    /// - *Errors*: `Unavailable`.
+    /// - *Errors*: `NotFound` where events that the reader has not seen were pruned: for one
+    ///   session, when its record was; for all, after a cursor older than the newest pruned event,
+    ///   also `Cursor(0)`. Such a reader looks at the sessions as they are and reads on after the
+    ///   cursor of [`Self::watch`]. `Unavailable`.
     async fn events(&self, after: Cursor, filter: &EventFilter, limit: usize)
     -> Result<Vec<Event>>;
 
     /// The newest event's cursor and its changes: a wake-up for readers of [`Self::events`] and for
-    /// the engine.
+    /// the engine. It never goes back, also when that event is pruned or the store opened anew.
     fn watch(&self) -> watch::Receiver<Cursor>;
 
     /// Replaces the last values known of a session's use. Never touches the record.
@@ -195,7 +200,30 @@ pub trait SessionStore: Debug + Send + Sync {
     /// - *Errors*: `Unavailable`.
     async fn reserved(&self, provisioner: &BackendName) -> Result<Vec<Session>>;
 
-    /// Counts over all sessions, for metrics.
+    /// Removes what is over and old: a portion of it, in one transaction.
+    ///
+    /// - *Does*: removes at most `old.limit` of these and answers how many: sessions that ended
+    ///   long ago, each with its activity and idempotency key, the longest ended first; the events
+    ///   of such sessions, once their record is gone; idempotency keys that are old themselves. The
+    ///   id of such a session is kept for ever, alone: it is [`Self::retired`], and
+    ///   [`Self::insert`] refuses it. A live session is never touched, whatever its age, and its
+    ///   events stay whole.
+    /// - *Already so*: answers zeros.
+    /// - *Absent*: likewise.
+    /// - *Interrupted*: the portion is removed whole or not at all; the next call goes on.
+    /// - *Errors*: `Unavailable`.
+    async fn prune(&self, old: &Prune) -> Result<Pruned>;
+
+    /// Whether a session of that id has been pruned: it ended, and more is not known of it.
+    ///
+    /// - *Does*: reads it; a machine that bears such an id is an orphan.
+    /// - *Already so*: once true, true for ever.
+    /// - *Absent*: false, as for a session whose record is there.
+    /// - *Interrupted*: nothing to undo.
+    /// - *Errors*: `Unavailable`.
+    async fn retired(&self, id: &SessionId) -> Result<bool>;
+
+    /// Counts over all sessions, those that were pruned included, for metrics.
     ///
     /// - *Does*: reads them, without touching every record.
     /// - *Already so*: changes nothing.

@@ -11,8 +11,8 @@ use daas_core::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId
 use daas_core::session::Session;
 use daas_core::store::quota::Quotas;
 use daas_core::store::{
-    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Next, Page, SessionStore,
-    Sessions, Tally,
+    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Next, Page, Prune, Pruned,
+    SessionStore, Sessions, Tally,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -30,6 +30,14 @@ pub(crate) enum StoreTrick {
     RepeatsPages,
     TouchesTheRecord,
     ReservedTellsAll,
+    PrunesNothing,
+    PrunesTheLive,
+    PrunesTheYoung,
+    PrunesAllAtOnce,
+    KeepsKeys,
+    ForgetsIds,
+    SkipsInSilence,
+    ForgetsCounts,
 }
 
 #[derive(Debug)]
@@ -37,11 +45,12 @@ pub(crate) struct BadStore {
     real: Arc<dyn SessionStore>,
     trick: StoreTrick,
     claimed: Mutex<Option<Session>>,
+    pruned: Mutex<Option<Prune>>,
 }
 
 impl BadStore {
     pub(crate) fn new(real: Arc<dyn SessionStore>, trick: StoreTrick) -> Self {
-        Self { real, trick, claimed: Mutex::default() }
+        Self { real, trick, claimed: Mutex::default(), pruned: Mutex::default() }
     }
 
     fn plays(&self, trick: StoreTrick) -> bool {
@@ -66,7 +75,15 @@ impl SessionStore for BadStore {
     }
 
     async fn get(&self, id: &SessionId) -> Result<Option<Session>> {
-        self.real.get(id).await
+        let found = self.real.get(id).await?;
+        let pruned = self.pruned.lock().unwrap();
+        let before = pruned.as_ref().map(|old| old.ended_before);
+        // As if live sessions that are old had been removed.
+        let hidden = |s: &Session| {
+            let old = before.is_some_and(|t| s.created_at < t);
+            self.plays(StoreTrick::PrunesTheLive) && s.is_live() && old
+        };
+        Ok(found.filter(|session| !hidden(session)))
     }
 
     async fn list(&self, filter: &Filter, page: &Page) -> Result<Sessions> {
@@ -152,7 +169,11 @@ impl SessionStore for BadStore {
         filter: &EventFilter,
         limit: usize,
     ) -> Result<Vec<Event>> {
-        self.real.events(after, filter, limit).await
+        let answer = self.real.events(after, filter, limit).await;
+        if self.plays(StoreTrick::SkipsInSilence) {
+            return Ok(answer.unwrap_or_default());
+        }
+        answer
     }
 
     fn watch(&self) -> watch::Receiver<Cursor> {
@@ -181,8 +202,31 @@ impl SessionStore for BadStore {
         self.real.reserved(provisioner).await
     }
 
+    async fn prune(&self, old: &Prune) -> Result<Pruned> {
+        *self.pruned.lock().unwrap() = Some(old.clone());
+        let mut old = old.clone();
+        match self.trick {
+            StoreTrick::PrunesNothing => return Ok(Pruned::default()),
+            StoreTrick::PrunesTheYoung => {
+                (old.ended_before, old.keys_before) = (Timestamp::MAX, Timestamp::MAX);
+            }
+            StoreTrick::PrunesAllAtOnce => old.limit = 100_000,
+            StoreTrick::KeepsKeys => old.keys_before = Timestamp::MIN,
+            _ => {}
+        }
+        self.real.prune(&old).await
+    }
+
+    async fn retired(&self, id: &SessionId) -> Result<bool> {
+        Ok(self.real.retired(id).await? && !self.plays(StoreTrick::ForgetsIds))
+    }
+
     async fn tally(&self) -> Result<Tally> {
-        self.real.tally().await
+        let mut tally = self.real.tally().await?;
+        if self.plays(StoreTrick::ForgetsCounts) && self.pruned.lock().unwrap().is_some() {
+            (tally.created, tally.ended) = (tally.live(), 0);
+        }
+        Ok(tally)
     }
 
     fn keys(&self) -> Arc<dyn KeyStore> {

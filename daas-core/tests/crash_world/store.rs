@@ -9,8 +9,8 @@ use daas_core::event::Event;
 use daas_core::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
 use daas_core::session::Session;
 use daas_core::store::{
-    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Page, SessionStore, Sessions,
-    Tally,
+    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Page, Prune, Pruned,
+    SessionStore, Sessions, Tally,
 };
 use daas_core::{Operation, Result};
 use jiff::Timestamp;
@@ -109,6 +109,14 @@ impl SessionStore for GatedStore {
 
     async fn reserved(&self, provisioner: &BackendName) -> Result<Vec<Session>> {
         self.gate.pass("reserved", || self.real.reserved(provisioner), failed).await
+    }
+
+    async fn prune(&self, old: &Prune) -> Result<Pruned> {
+        self.gate.pass("prune", || self.real.prune(old), failed).await
+    }
+
+    async fn retired(&self, id: &SessionId) -> Result<bool> {
+        self.gate.pass("retired", || self.real.retired(id), failed).await
     }
 
     async fn tally(&self) -> Result<Tally> {

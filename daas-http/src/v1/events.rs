@@ -76,6 +76,9 @@ pub(crate) async fn of_all(
     if caller.role == Role::User {
         filter.owner = Some(caller.owner.clone());
     }
+    // Who has missed what is no longer kept is told so now: a stream that opened would end at its
+    // first read, and be opened anew for ever.
+    app.engine.store().events(after, &filter, 1).await?;
     let live = Filter { live: Some(true), ..Filter::default() };
     let live = app.engine.sessions(&caller, live, &Page::first(FOLLOWED_MAX)).await?;
     open(app, &caller, after, filter, live.sessions.into_iter().map(|s| s.id).collect())
@@ -177,7 +180,7 @@ impl Feed {
     /// Reads what the log has after the last cursor. Marked as seen before it is read: what comes
     /// meanwhile wakes again.
     async fn read(&mut self) -> Option<()> {
-        self.news.borrow_and_update();
+        let newest = *self.news.borrow_and_update();
         self.read_at = Instant::now();
         let store = self.app.engine.store();
         let events = store.events(self.after, &self.filter, BATCH);
@@ -208,6 +211,10 @@ impl Feed {
                     return None;
                 }
             }
+        }
+        if self.read_all {
+            // Also what was not for this reader is behind it: its cursor does not grow old.
+            self.after = self.after.max(newest);
         }
         Some(())
     }

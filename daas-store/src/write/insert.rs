@@ -5,7 +5,7 @@ use daas_core::Result;
 use daas_core::store::{Inserted, NewSession};
 use sqlx::{Row, SqliteConnection};
 
-use super::{check_label, check_quotas, conflict, hold, not_found, put, read, record};
+use super::{check_label, check_quotas, conflict, hold, not_found, put, read, record, retired};
 use crate::error::Failure;
 use crate::rows::{millisecond, owner_columns, session_id};
 use crate::sql;
@@ -30,7 +30,7 @@ impl Write for Insert {
                 return Ok(Inserted::Before(Box::new(session)));
             }
         }
-        if read(db, &session.id).await?.is_some() {
+        if read(db, &session.id).await?.is_some() || retired(&mut *db, &session.id).await? {
             return Err(conflict(&session.id, "the session id is taken"));
         }
         check_label(db, session).await?;
@@ -43,7 +43,11 @@ impl Write for Insert {
         due.map_err(Failure::from)?;
         if let Some(key) = idempotency_key {
             let put = sql::IDEMPOTENCY_PUT.query().bind(realm).bind(name).bind(key.clone());
-            put.bind(id.to_owned()).execute(&mut *db).await.map_err(Failure::from)?;
+            put.bind(id.to_owned())
+                .bind(millisecond(session.created_at))
+                .execute(&mut *db)
+                .await
+                .map_err(Failure::from)?;
         }
         record(db, session, events).await?;
         Ok(Inserted::New(Box::new(session.clone())))

@@ -1,11 +1,12 @@
 //! Taking, prolonging and giving back leases.
 
 use async_trait::async_trait;
-use daas_core::Result;
 use daas_core::ids::{Fence, Holder, SessionId};
 use daas_core::store::Leased;
+use daas_core::{Error, Result};
 use jiff::Timestamp;
 use sqlx::{Row, SqliteConnection};
+use tracing::error;
 
 use crate::error::Failure;
 use crate::rows::{count, decode, millisecond, number};
@@ -31,8 +32,14 @@ impl Write for TakeDue {
         for row in due.map_err(Failure::from)? {
             let id: String = row.try_get(0).map_err(Failure::from)?;
             let fence: i64 = row.try_get(1).map_err(Failure::from)?;
-            let session = decode("session", row.try_get(2).map_err(Failure::from)?)?;
-            taken.push(Leased { session, fence: Fence(count(fence) + 1) });
+            // One that cannot be read must not keep all others from being taken: it is leased to
+            // nobody's knowledge, and told of again when the lease ends.
+            match decode("session", row.try_get(2).map_err(Failure::from)?) {
+                Ok(session) => taken.push(Leased { session, fence: Fence(count(fence) + 1) }),
+                Err(failure) => {
+                    error!(session = id, error = Error::from(failure).chain(), "left alone");
+                }
+            }
             let take = sql::DUE_TAKE.query().bind(id).bind(self.holder.0.clone());
             let take = take.bind(millisecond(self.until)).execute(&mut *db).await;
             take.map_err(Failure::from)?;

@@ -3,6 +3,7 @@
 pub(crate) mod claim;
 pub(crate) mod insert;
 pub(crate) mod leases;
+pub(crate) mod prune;
 pub(crate) mod small;
 pub(crate) mod update;
 
@@ -30,6 +31,15 @@ fn conflict(id: &SessionId, why: impl Into<String>) -> Error {
 async fn read(db: &mut SqliteConnection, id: &SessionId) -> Result<Option<Session>, Failure> {
     let row = sql::SESSION_GET.query().bind(id.as_str().to_owned()).fetch_optional(db).await?;
     row.as_ref().map(crate::rows::session).transpose()
+}
+
+/// Whether a session of that id was pruned.
+pub(crate) async fn retired(
+    db: impl sqlx::SqliteExecutor<'_>,
+    id: &SessionId,
+) -> Result<bool, Failure> {
+    let get = sql::RETIRED_GET.query().bind(id.as_str().to_owned());
+    Ok(get.fetch_optional(db).await?.is_some())
 }
 
 /// Writes the record's row by `statement`, which is the insert or the update.

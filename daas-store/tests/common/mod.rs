@@ -6,9 +6,9 @@ use daas_core::clock::{Clock, SystemClock};
 use daas_core::event::{NewEvent, What};
 use daas_core::ids::{Organisation, SessionId, SessionPrefix};
 use daas_core::owner::Owner;
-use daas_core::session::Session;
-use daas_core::store::NewSession;
+use daas_core::session::{Phase, Session};
 use daas_core::store::quota::Quotas;
+use daas_core::store::{Change, NewSession, Next, SessionStore};
 use daas_core::template::Template;
 
 /// A session of alice, just asked for.
@@ -28,4 +28,17 @@ pub(crate) fn adding(session: &Session) -> NewSession {
         events: vec![NewEvent { at: session.created_at, what }],
         idempotency_key: None,
     }
+}
+
+/// Ends it as the engine would, with one event.
+pub(crate) async fn end(store: &dyn SessionStore, session: &mut Session) {
+    let now = SystemClock.now();
+    for phase in [Phase::Destroying, Phase::Ended] {
+        session.enter(phase, "test", now).unwrap();
+    }
+    let what = What::Note { text: "the end".into() };
+    let events = vec![NewEvent { at: now, what }];
+    let next = Next::Release(None);
+    let change = Change { session: session.clone(), fence: None, events, next };
+    session.version = store.update(change).await.unwrap();
 }

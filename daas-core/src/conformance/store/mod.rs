@@ -2,6 +2,7 @@
 
 mod leases;
 mod others;
+mod prunes;
 mod queries;
 mod records;
 
@@ -29,6 +30,7 @@ pub fn store_clauses() -> Vec<Clause<Store>> {
     all.extend(leases::clauses());
     all.extend(queries::clauses());
     all.extend(others::clauses());
+    all.extend(prunes::clauses());
     all
 }
 
