@@ -27,6 +27,8 @@ pub mod event;
 pub mod fake;
 pub mod idle;
 pub mod ids;
+#[cfg(feature = "testing")]
+pub mod layer;
 pub mod ledger;
 pub mod machine;
 pub mod owner;

@@ -18,6 +18,7 @@ use daas_core::conformance::{
 };
 use daas_core::fake::Timing;
 use daas_core::idle::{IdlePolicy, TemplateRules};
+use daas_core::layer::Layered;
 use daas_core::store::SessionStore;
 use daas_core::store::memory::MemoryStore;
 
@@ -32,7 +33,8 @@ fn check(trick: impl std::fmt::Debug, broken: Vec<Broken>, expected: &[&str]) {
 
 async fn store(trick: StoreTrick, expected: &[&str]) {
     let make = || async move {
-        Arc::new(BadStore::new(Arc::new(MemoryStore::new()), trick)) as Arc<dyn SessionStore>
+        let bad = BadStore::new(Arc::new(MemoryStore::new()), trick);
+        Arc::new(Layered(bad)) as Arc<dyn SessionStore>
     };
     check(trick, broken(&store_clauses(), make).await, expected);
 }
@@ -40,7 +42,7 @@ async fn store(trick: StoreTrick, expected: &[&str]) {
 async fn provisioner(trick: ProvisionerTrick, expected: &[&str]) {
     let make = || async move {
         FakeMachineBench::disguised(Timing::default(), |real, platform| {
-            Arc::new(BadProvisioner { real, platform, trick })
+            Arc::new(Layered(BadProvisioner { real, platform, trick }))
         })
     };
     check(trick, broken(&provisioner_clauses(), make).await, expected);
@@ -48,7 +50,7 @@ async fn provisioner(trick: ProvisionerTrick, expected: &[&str]) {
 
 async fn configurator(trick: ConfiguratorTrick, expected: &[&str]) {
     let make = || async move {
-        FakeGuestBench::disguised(|real| Arc::new(BadConfigurator { real, trick }))
+        FakeGuestBench::disguised(|real| Arc::new(Layered(BadConfigurator { real, trick })))
     };
     check(trick, broken(&configurator_clauses(), make).await, expected);
 }

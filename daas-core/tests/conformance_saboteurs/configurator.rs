@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use daas_core::configurator::{Applied, Configurator, GuestContext, Stage};
-use daas_core::ids::BackendName;
+use daas_core::layer::{ConfiguratorLayer, Layer};
 use daas_core::ledger::Effect;
 use daas_core::progress::Progress;
 use daas_core::{Error, Kind, Operation, Result};
@@ -24,10 +24,12 @@ pub(crate) struct BadConfigurator {
     pub(crate) trick: ConfiguratorTrick,
 }
 
+impl Layer for BadConfigurator {}
+
 #[async_trait]
-impl Configurator for BadConfigurator {
-    fn name(&self) -> &BackendName {
-        self.real.name()
+impl ConfiguratorLayer for BadConfigurator {
+    fn below(&self) -> &dyn Configurator {
+        self.real.as_ref()
     }
 
     fn effects(&self, guest: &GuestContext) -> Result<Vec<Effect>> {

@@ -4,18 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use daas_core::Result;
-use daas_core::access::KeyStore;
 use daas_core::activity::Activity;
-use daas_core::event::Event;
-use daas_core::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
+use daas_core::ids::{BackendName, Fence, Holder, SessionId, Version};
+use daas_core::layer::{Layer, StoreLayer};
 use daas_core::session::Session;
 use daas_core::store::quota::Quotas;
 use daas_core::store::{
-    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Next, Page, SessionStore,
-    Sessions, Tally,
+    Change, Claim, Filter, Inserted, NewSession, Next, Page, SessionStore, Sessions,
 };
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoreTrick {
@@ -49,10 +46,12 @@ impl BadStore {
     }
 }
 
+impl Layer for BadStore {}
+
 #[async_trait]
-impl SessionStore for BadStore {
-    async fn deployment(&self) -> Result<DeploymentId> {
-        self.real.deployment().await
+impl StoreLayer for BadStore {
+    fn below(&self) -> &dyn SessionStore {
+        self.real.as_ref()
     }
 
     async fn insert(&self, mut new: NewSession) -> Result<Inserted> {
@@ -63,10 +62,6 @@ impl SessionStore for BadStore {
             new.quotas = Quotas::default();
         }
         self.real.insert(new).await
-    }
-
-    async fn get(&self, id: &SessionId) -> Result<Option<Session>> {
-        self.real.get(id).await
     }
 
     async fn list(&self, filter: &Filter, page: &Page) -> Result<Sessions> {
@@ -93,20 +88,6 @@ impl SessionStore for BadStore {
         self.real.update(change).await
     }
 
-    async fn take_due(
-        &self,
-        holder: &Holder,
-        now: Timestamp,
-        until: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<Leased>> {
-        self.real.take_due(holder, now, until, limit).await
-    }
-
-    async fn next_due(&self) -> Result<Option<Timestamp>> {
-        self.real.next_due().await
-    }
-
     async fn renew(
         &self,
         holder: &Holder,
@@ -119,10 +100,6 @@ impl SessionStore for BadStore {
         } else {
             kept
         })
-    }
-
-    async fn release(&self, id: &SessionId, fence: Fence, due: Option<Timestamp>) -> Result<()> {
-        self.real.release(id, fence, due).await
     }
 
     async fn hasten(&self, id: &SessionId, at: Timestamp) -> Result<()> {
@@ -146,19 +123,6 @@ impl SessionStore for BadStore {
         Ok(claimed)
     }
 
-    async fn events(
-        &self,
-        after: Cursor,
-        filter: &EventFilter,
-        limit: usize,
-    ) -> Result<Vec<Event>> {
-        self.real.events(after, filter, limit).await
-    }
-
-    fn watch(&self) -> watch::Receiver<Cursor> {
-        self.real.watch()
-    }
-
     async fn put_activity(&self, id: &SessionId, activity: &Activity) -> Result<()> {
         self.real.put_activity(id, activity).await?;
         if self.plays(StoreTrick::TouchesTheRecord)
@@ -170,22 +134,10 @@ impl SessionStore for BadStore {
         Ok(())
     }
 
-    async fn activity(&self, id: &SessionId) -> Result<Activity> {
-        self.real.activity(id).await
-    }
-
     async fn reserved(&self, provisioner: &BackendName) -> Result<Vec<Session>> {
         if self.plays(StoreTrick::ReservedTellsAll) {
             return Ok(self.real.list(&Filter::default(), &Page::first(1_000)).await?.sessions);
         }
         self.real.reserved(provisioner).await
-    }
-
-    async fn tally(&self) -> Result<Tally> {
-        self.real.tally().await
-    }
-
-    fn keys(&self) -> Arc<dyn KeyStore> {
-        self.real.keys()
     }
 }
