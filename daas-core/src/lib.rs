@@ -21,6 +21,8 @@ pub mod activity;
 pub mod clock;
 pub mod configurator;
 pub mod conformance;
+#[cfg(feature = "testing")]
+pub mod crash;
 pub mod engine;
 pub mod error;
 pub mod event;
