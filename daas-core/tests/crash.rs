@@ -3,8 +3,17 @@
 
 use std::sync::Arc;
 
-use daas_core::crash::{InMemory, Lives, Points, Storage, Story};
-use daas_core::crash::{every_point, late_effects, several_at_once};
+use async_trait::async_trait;
+use daas_core::Result;
+use daas_core::crash::{
+    InMemory, Lives, MakeStorage, Points, Storage, Story, every_point, late_effects,
+    several_at_once,
+};
+use daas_core::event::What;
+use daas_core::ids::Version;
+use daas_core::layer::{Layer, Layered, StoreLayer};
+use daas_core::session::Phase;
+use daas_core::store::{Change, SessionStore};
 
 fn in_memory() -> Arc<dyn Storage> {
     Arc::new(InMemory::default())
@@ -15,43 +24,43 @@ fn judge(lives: &Lives) {
     lives.judge();
 }
 
-fn every(story: &str) {
-    judge(&every_point(&Story::named(story), &in_memory, Points::All));
+fn every(story: &str, make: MakeStorage<'_>) {
+    judge(&every_point(&Story::named(story), make, Points::All));
 }
 
 #[test]
 fn an_ephemeral_desktop_survives_every_crash() {
-    every("ephemeral");
+    every("ephemeral", &in_memory);
 }
 
 #[test]
 fn a_personal_desktop_survives_every_crash() {
-    every("personal");
+    every("personal", &in_memory);
 }
 
 #[test]
 fn two_desktops_at_once_survive_every_crash() {
-    every("together");
+    every("together", &in_memory);
 }
 
 #[test]
 fn one_close_behind_another_survives_every_crash() {
-    every("close behind");
+    every("close behind", &in_memory);
 }
 
 #[test]
 fn a_full_house_survives_every_crash() {
-    every("in turn");
+    every("in turn", &in_memory);
 }
 
 #[test]
 fn a_cancelled_desktop_survives_every_crash() {
-    every("cancelled");
+    every("cancelled", &in_memory);
 }
 
 #[test]
 fn a_desktop_cancelled_while_it_is_configured_survives_every_crash() {
-    every("cancelled inside");
+    every("cancelled inside", &in_memory);
 }
 
 #[test]
@@ -72,4 +81,44 @@ fn effects_that_arrive_late_leave_nothing_behind() {
     for story in ["ephemeral", "cancelled", "cancelled inside"] {
         judge(&late_effects(&Story::named(story), &in_memory));
     }
+}
+
+/// A store that loses one event of each session.
+#[derive(Debug)]
+struct LosesAnEvent(Arc<dyn SessionStore>);
+
+impl Layer for LosesAnEvent {}
+
+#[async_trait]
+impl StoreLayer for LosesAnEvent {
+    fn below(&self) -> &dyn SessionStore {
+        self.0.as_ref()
+    }
+
+    async fn update(&self, mut change: Change) -> Result<Version> {
+        let lost = |what: &What| matches!(what, What::Phase { to: Phase::Assigning, .. });
+        change.events.retain(|event| !lost(&event.what));
+        self.0.update(change).await
+    }
+}
+
+#[derive(Debug, Default)]
+struct Forgetful(InMemory);
+
+#[async_trait(?Send)]
+impl Storage for Forgetful {
+    async fn open(&self) -> Result<Arc<dyn SessionStore>> {
+        Ok(Arc::new(Layered(LosesAnEvent(self.0.open().await?))))
+    }
+
+    async fn close(&self) {}
+
+    async fn kill(&self) {}
+}
+
+/// The judges are not asleep: a store that parts records from their events is found out.
+#[test]
+#[should_panic(expected = "a phase is missing")]
+fn a_store_that_loses_events_is_found_out() {
+    every("ephemeral", &|| Arc::new(Forgetful::default()));
 }

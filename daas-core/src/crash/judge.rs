@@ -3,14 +3,32 @@
 use std::collections::BTreeMap;
 
 use super::world::World;
-use crate::event::What;
+use crate::error::Result;
+use crate::event::{Event, What};
 use crate::fake::PlatformAct;
 use crate::ids::{Cursor, SessionId};
 use crate::session::{Phase, Session};
-use crate::store::{EventFilter, Filter, Page, SessionStore};
+use crate::store::{EventFilter, Filter, Page, SessionStore, Tally};
 
 /// More of anything than any story leaves.
 const ALL: usize = 10_000;
+
+/// What a store tells in the end.
+struct Told {
+    sessions: Vec<Session>,
+    events: Vec<Event>,
+    tally: Tally,
+}
+
+impl Told {
+    async fn by(store: &dyn SessionStore) -> Result<Self> {
+        Ok(Self {
+            sessions: store.list(&Filter::default(), &Page::first(ALL)).await?.sessions,
+            events: store.events(Cursor(0), &EventFilter::default(), ALL).await?,
+            tally: store.tally().await?,
+        })
+    }
+}
 
 impl World {
     /// Judges that nothing is left, whatever was there meanwhile, and that the store tells of it.
@@ -19,16 +37,15 @@ impl World {
         assert!(left.is_empty(), "machines are left: {left:?}");
         let accounts = self.guests.accounts();
         assert!(accounts.is_empty(), "accounts are left: {accounts:?}");
-        let store = self.store().await;
-        let all = store.list(&Filter::default(), &Page::first(ALL)).await.expect("listed").sessions;
-        for session in &all {
+        let told = self.read(async |store| Told::by(store.as_ref()).await).await;
+        for session in &told.sessions {
             assert_eq!(session.phase, Phase::Ended, "{}", session.reason);
             assert!(session.ledger.is_empty(), "{:?}", session.ledger);
-            judge_log(store.as_ref(), session).await;
+            judge_log(&told.events, session);
         }
-        let tally = store.tally().await.expect("tallied");
-        assert_eq!((tally.created, tally.ended), (all.len() as u64, all.len() as u64));
-        assert_eq!(tally.live(), 0, "{tally:?}");
+        let count = told.sessions.len() as u64;
+        assert_eq!((told.tally.created, told.tally.ended), (count, count));
+        assert_eq!(told.tally.live(), 0, "{:?}", told.tally);
     }
 
     /// Judges from the platform's own log that nothing was made twice.
@@ -44,9 +61,8 @@ impl World {
 }
 
 /// The log tells of each phase of `session` once, each from where the one before led to.
-async fn judge_log(store: &dyn SessionStore, session: &Session) {
-    let filter = EventFilter { session: Some(session.id.clone()), ..EventFilter::default() };
-    let events = store.events(Cursor(0), &filter, ALL).await.expect("read");
+fn judge_log(all: &[Event], session: &Session) {
+    let events: Vec<_> = all.iter().filter(|event| event.session == session.id).collect();
     let asked = events.iter().filter(|event| matches!(event.what, What::Requested { .. })).count();
     assert_eq!(asked, 1, "{} was asked for once: {events:#?}", session.id);
     let mut phase = Phase::Queued;

@@ -17,7 +17,15 @@ use super::story::Story;
 use super::world::World;
 
 /// After the end: long enough for every sweep, grace and lease to have had its turn.
-const AFTERMATH: Duration = Duration::from_secs(10 * 60);
+const AFTERMATH: Duration = Duration::from_secs(5 * 60);
+/// How late effects arrive. The last comes when all is over; it has an aftermath of its own.
+const DELAYS: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(60),
+    AFTERMATH,
+];
 /// Fewer calls than any story makes; with fewer, the gates are not where the engine passes.
 const CALLS_MIN: usize = 10;
 /// More calls than any life makes; a life that reaches it never rests.
@@ -135,7 +143,7 @@ pub fn late_effects(story: &Story, make: MakeStorage<'_>) -> Lives {
     let orders = calls.iter().enumerate().filter(|(_, call)| **call == ENSURE.name);
     let mut lives = Lives::of(story, format!("late effects of {} calls", orders.clone().count()));
     for (at, _) in orders {
-        for delay in [1, 5, 15, 60, 300].map(Duration::from_secs) {
+        for delay in DELAYS {
             for fault in [Fault::Late(delay), Fault::LateInSilence(delay)] {
                 lives.live(story, make, vec![(at, fault)]);
             }
@@ -176,9 +184,10 @@ async fn in_a_world(
         (story.tell)(&world).await;
         let calls = plan.calls();
         // What arrives late may be made again meanwhile, and is the sweep's to remove.
-        if !plan.is_late() {
+        if plan.is_late() {
+            tokio::time::sleep(AFTERMATH).await;
+        } else {
             world.judge_left().await;
-            world.judge_made_once();
         }
         tokio::time::sleep(AFTERMATH).await;
         world.judge_left().await;

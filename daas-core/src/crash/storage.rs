@@ -14,8 +14,9 @@ use crate::store::memory::MemoryStore;
 ///
 /// The world lives on paused time. A store that waits for anything outside of tokio, a thread or a
 /// disk, is to be opened, closed and killed in [`super::in_real_time`], and handed out behind
-/// [`super::InRealTime`].
-#[async_trait]
+/// [`super::InRealTime`]. Each world has a thread of its own, so that nothing here need be `Send`:
+/// implement it under `#[async_trait(?Send)]`.
+#[async_trait(?Send)]
 pub trait Storage: Debug + Send + Sync {
     /// Opens the store, as a process does that starts.
     async fn open(&self) -> Result<Arc<dyn SessionStore>>;
@@ -32,7 +33,7 @@ pub trait Storage: Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub struct InMemory(Arc<MemoryStore>);
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Storage for InMemory {
     async fn open(&self) -> Result<Arc<dyn SessionStore>> {
         Ok(Arc::clone(&self.0) as _)

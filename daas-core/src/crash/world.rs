@@ -172,26 +172,22 @@ impl World {
     ) {
         let mut last = None;
         let waited = tokio::time::timeout(STUCK_AFTER, async {
-            let mut processes = self.process.subscribe();
             loop {
-                let Process { store, .. } = up(&mut processes).await;
-                let mut changes = store.watch();
-                loop {
-                    changes.borrow_and_update();
-                    let read = store.get(id).await;
-                    // What a store tells that is being killed may not be there when it is opened.
-                    if processes.has_changed().expect("the world goes on") {
-                        break;
-                    }
-                    let session = read.expect("the store is open").expect("no record is lost");
-                    if wished(&session) {
-                        return;
-                    }
-                    last = Some(session);
-                    tokio::select! {
-                        _ = changes.changed() => {}
-                        _ = processes.changed() => break,
-                    }
+                let (session, mut changes) = self
+                    .read(async |store| {
+                        let mut changes = store.watch();
+                        changes.borrow_and_update();
+                        Ok((store.get(id).await?.expect("no record is lost"), changes))
+                    })
+                    .await;
+                if wished(&session) {
+                    return;
+                }
+                last = Some(session);
+                let mut processes = self.process.subscribe();
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    _ = processes.changed() => {}
                 }
             }
         });
@@ -207,9 +203,20 @@ impl World {
         self.until(id, phase.as_str(), |session| session.phase == phase).await;
     }
 
-    /// The store as the process that is up has it open.
-    pub(super) async fn store(&self) -> Arc<dyn SessionStore> {
-        up(&mut self.process.subscribe()).await.store
+    /// Reads the store as the process that is up has it open.
+    pub(super) async fn read<T>(
+        &self,
+        read: impl AsyncFn(Arc<dyn SessionStore>) -> Result<T>,
+    ) -> T {
+        let mut processes = self.process.subscribe();
+        loop {
+            let Process { store, .. } = up(&mut processes).await;
+            let told = read(store).await;
+            // What a store tells that is being killed may not be there when it is opened again.
+            if !processes.has_changed().expect("the world goes on") {
+                return told.expect("the store is read");
+            }
+        }
     }
 }
 
