@@ -9,9 +9,14 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::fault::{Fault, Plan};
-use crate::configurator::{Applied, Configurator, GuestContext, Stage};
+use crate::configurator::{
+    Applied, Configurator, ConfiguratorExtras, EffectInventory, GuestContext, Stage,
+};
 use crate::error::{Error, Kind, Operation, Result};
-use crate::layer::{Answer, Call, ConfiguratorLayer, Layer, ProvisionerLayer, StoreLayer, Work};
+use crate::layer::{
+    Answer, Call, ConfiguratorLayer, EffectsLayer, Layer, Layered, ProvisionerLayer, StoreLayer,
+    Work,
+};
 use crate::machine::{Ensured, MachineSpec, Power, Reservation};
 use crate::progress::Progress;
 use crate::provisioner::Provisioner;
@@ -159,7 +164,8 @@ impl ProvisionerLayer for Gated<dyn Provisioner> {
 }
 
 /// The configuration of a guest: what [`Fault::Late`] can delay.
-const APPLY: Call = Call { name: "Configurator::apply", operation: Operation::Configure };
+pub(super) const APPLY: Call =
+    Call { name: "Configurator::apply", operation: Operation::Configure };
 
 #[async_trait]
 impl ConfiguratorLayer for Gated<dyn Configurator> {
@@ -180,5 +186,19 @@ impl ConfiguratorLayer for Gated<dyn Configurator> {
         };
         let work = || self.below.apply(guest, stage, progress);
         self.gate.pass(APPLY, &work, Some(Box::pin(order))).await
+    }
+
+    fn extras(&self) -> ConfiguratorExtras {
+        let gated = |below| {
+            let gate = self.gate.clone();
+            Arc::new(Layered(Gated::<dyn EffectInventory> { below, gate })) as _
+        };
+        ConfiguratorExtras { effects: self.below.extras().effects.map(gated) }
+    }
+}
+
+impl EffectsLayer for Gated<dyn EffectInventory> {
+    fn below(&self) -> &dyn EffectInventory {
+        self.below.as_ref()
     }
 }

@@ -1,7 +1,9 @@
-//! Layers around a [`Configurator`].
+//! Layers around a [`Configurator`] and its inventory of effects.
 
 use super::layer;
-use crate::configurator::{Applied, Configurator, GuestContext, Stage};
+use crate::configurator::{
+    Applied, Configurator, ConfiguratorExtras, EffectInventory, EffectThere, GuestContext, Stage,
+};
 use crate::error::Result;
 use crate::ids::BackendName;
 use crate::ledger::Effect;
@@ -20,4 +22,13 @@ layer! {
 
     fn name(&self) -> &BackendName;
     fn effects(&self, guest: &GuestContext) -> Result<Vec<Effect>>;
+    fn extras(&self) -> ConfiguratorExtras;
+}
+
+layer! {
+    /// What a layer does to the calls of an [`EffectInventory`].
+    pub trait EffectsLayer over EffectInventory;
+
+    #[fails_as(List)]
+    async fn effects_there(&self) -> Result<Vec<EffectThere>>;
 }

@@ -2,8 +2,8 @@
 //!
 //! A layer says what it does differently and nothing else. What it does around *every* call is
 //! [`Layer::around`]; what it does to one method it says by writing that method of
-//! [`ProvisionerLayer`], [`ConfiguratorLayer`] or [`StoreLayer`]. Everything else goes down to the
-//! backend below. [`Layered`] makes a backend of it:
+//! [`ProvisionerLayer`], [`ConfiguratorLayer`], [`EffectsLayer`] or [`StoreLayer`]. Everything else
+//! goes down to the backend below. [`Layered`] makes a backend of it:
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -49,7 +49,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 
-pub use self::configurator::ConfiguratorLayer;
+pub use self::configurator::{ConfiguratorLayer, EffectsLayer};
 pub use self::provisioner::ProvisionerLayer;
 pub use self::store::StoreLayer;
 use crate::error::{Error, Operation, Result};
