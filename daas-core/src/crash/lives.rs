@@ -11,7 +11,7 @@ use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::fault::{Fault, Plan};
-use super::gate::ENSURE;
+use super::gate::{APPLY, ENSURE};
 use super::storage::Storage;
 use super::story::Story;
 use super::world::World;
@@ -136,11 +136,12 @@ pub fn several_at_once(story: &Story, make: MakeStorage<'_>, seed: u64, count: u
     lives
 }
 
-/// Every order of a machine in `story` arrives late: failed or in silence, before and after the
-/// record has ended.
+/// Every order of a machine and every configuration of a guest in `story` arrives late: failed or
+/// in silence, before and after the record has ended.
 pub fn late_effects(story: &Story, make: MakeStorage<'_>) -> Lives {
     let calls = calls_of(story, make);
-    let orders = calls.iter().enumerate().filter(|(_, call)| **call == ENSURE.name);
+    let orders =
+        calls.iter().enumerate().filter(|(_, call)| [ENSURE.name, APPLY.name].contains(call));
     let mut lives = Lives::of(story, format!("late effects of {} calls", orders.clone().count()));
     for (at, _) in orders {
         for delay in DELAYS {

@@ -1,14 +1,15 @@
 //! Crash points: whole lives of desktops in which calls go wrong, on any session store.
 //!
-//! A [`Story`] is what people do: ask, stop, destroy. It is lived in a world with a platform, guests
-//! and a directory in memory, by an engine that an operator starts anew whenever it has ended. Every
-//! call to store, provisioner or configurator is counted, and a chosen one goes wrong as a [`Fault`]
-//! says: it fails, is done twice, or the process stops or is killed around it. In the end nothing is
-//! left, nothing was made twice, nothing is stuck, and the event log tells one whole story.
+//! A [`Story`] is what people do: ask, stop, destroy. It is lived in a world with a platform,
+//! guests and a directory in memory, by an engine that an operator starts anew whenever it has
+//! ended. Every call to store, provisioner or configurator is counted, and a chosen one goes wrong
+//! as a [`Fault`] says: it fails, is done twice, has its effect late, or the process stops or is
+//! killed around it. In the end nothing is left, nothing was made twice, nothing is stuck, and the
+//! event log tells one whole story.
 //!
 //! A store's author says in a [`Storage`] how the store is opened, closed and killed, and calls
-//! [`every_point`] from an ordinary test (not an asynchronous one: each life has its own runtime, on
-//! paused time).
+//! [`every_point`] from an ordinary test (not an asynchronous one: each life has its own runtime,
+//! on paused time).
 
 mod fault;
 mod gate;
