@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,6 +62,40 @@ pub trait Configurator: Debug + Send + Sync {
     /// - *Interrupted*: called again, completes it.
     /// - *Errors*: `Unavailable` when it cannot be found out whether it is gone.
     async fn retract(&self, guest: &GuestContext, effect: &Effect) -> Result<()>;
+
+    /// What this backend can do beyond guests.
+    fn extras(&self) -> ConfiguratorExtras;
+}
+
+/// What only some backends can do; absent is "cannot".
+#[derive(Debug, Clone, Default)]
+pub struct ConfiguratorExtras {
+    /// The effects there are. A backend that causes any should have it: without it an effect that
+    /// comes late, when its session has ended, is never found.
+    pub effects: Option<Arc<dyn EffectInventory>>,
+}
+
+/// Tells the effects that there are outside the guests.
+#[async_trait]
+pub trait EffectInventory: Debug + Send + Sync {
+    /// Every effect with this deployment's mark, whichever process caused it and when.
+    ///
+    /// - *Does*: one batched reading of all that this backend can have caused.
+    /// - *Already so*: changes nothing.
+    /// - *Absent*: none is an empty list; a part that could not be read is an error, never a
+    ///   shorter list. What does not bear our mark is never among them.
+    /// - *Interrupted*: nothing to undo.
+    /// - *Errors*: `Unavailable`.
+    async fn effects_there(&self) -> Result<Vec<EffectThere>>;
+}
+
+/// An effect that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectThere {
+    /// The session in its mark.
+    pub session: SessionId,
+    /// The effect, as [`Configurator::effects`] told it before it was caused.
+    pub effect: Effect,
 }
 
 /// What a configurator knows of the guest.

@@ -21,12 +21,16 @@ pub mod activity;
 pub mod clock;
 pub mod configurator;
 pub mod conformance;
+#[cfg(feature = "testing")]
+pub mod crash;
 pub mod engine;
 pub mod error;
 pub mod event;
 pub mod fake;
 pub mod idle;
 pub mod ids;
+#[cfg(feature = "testing")]
+pub mod layer;
 pub mod ledger;
 pub mod machine;
 pub mod owner;

@@ -18,6 +18,7 @@ use daas_core::conformance::{
 };
 use daas_core::fake::Timing;
 use daas_core::idle::{IdlePolicy, TemplateRules};
+use daas_core::layer::Layered;
 use daas_core::store::SessionStore;
 use daas_core::store::memory::MemoryStore;
 
@@ -32,7 +33,8 @@ fn check(trick: impl std::fmt::Debug, broken: Vec<Broken>, expected: &[&str]) {
 
 async fn store(trick: StoreTrick, expected: &[&str]) {
     let make = || async move {
-        Arc::new(BadStore::new(Arc::new(MemoryStore::new()), trick)) as Arc<dyn SessionStore>
+        let bad = BadStore::new(Arc::new(MemoryStore::new()), trick);
+        Arc::new(Layered(bad)) as Arc<dyn SessionStore>
     };
     check(trick, broken(&store_clauses(), make).await, expected);
 }
@@ -40,7 +42,7 @@ async fn store(trick: StoreTrick, expected: &[&str]) {
 async fn provisioner(trick: ProvisionerTrick, expected: &[&str]) {
     let make = || async move {
         FakeMachineBench::disguised(Timing::default(), |real, platform| {
-            Arc::new(BadProvisioner { real, platform, trick })
+            Arc::new(Layered(BadProvisioner { real, platform, trick }))
         })
     };
     check(trick, broken(&provisioner_clauses(), make).await, expected);
@@ -48,7 +50,9 @@ async fn provisioner(trick: ProvisionerTrick, expected: &[&str]) {
 
 async fn configurator(trick: ConfiguratorTrick, expected: &[&str]) {
     let make = || async move {
-        FakeGuestBench::disguised(|real| Arc::new(BadConfigurator { real, trick }))
+        FakeGuestBench::disguised(|real, guests| {
+            Arc::new(Layered(BadConfigurator { real, guests, trick }))
+        })
     };
     check(trick, broken(&configurator_clauses(), make).await, expected);
 }
@@ -271,8 +275,12 @@ async fn a_configurator_that_changes_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_configurator_whose_retraction_lies() {
-    let expected =
-        ["retract_makes_it_gone", "retract_needs_no_guest", "retract_while_away_is_unavailable"];
+    let expected = [
+        "retract_makes_it_gone",
+        "retract_needs_no_guest",
+        "retract_while_away_is_unavailable",
+        "inventory_leaves_out_what_is_retracted",
+    ];
     configurator(ConfiguratorTrick::RetractLies, &expected).await;
 }
 
@@ -283,6 +291,8 @@ async fn a_configurator_that_causes_what_it_did_not_tell() {
         "effects_of_a_missing_profile_are_invalid",
         "retract_makes_it_gone",
         "retract_needs_no_guest",
+        "inventory_tells_every_effect_with_its_session",
+        "inventory_leaves_out_what_is_retracted",
     ];
     configurator(ConfiguratorTrick::TellsNothing, &expected).await;
 }
@@ -296,6 +306,29 @@ async fn a_configurator_that_calls_silence_done() {
 #[tokio::test(start_paused = true)]
 async fn a_configurator_that_needs_the_guest_to_retract() {
     configurator(ConfiguratorTrick::NeedsTheGuest, &["retract_needs_no_guest"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configurator_whose_inventory_is_empty_while_it_is_away() {
+    let expected = ["inventory_while_away_is_an_error"];
+    configurator(ConfiguratorTrick::ListsNothingWhileAway, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configurator_that_takes_strangers_for_its_own() {
+    configurator(ConfiguratorTrick::ListsStrangers, &["inventory_leaves_out_strangers"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configurator_that_lists_what_it_retracted() {
+    let expected = ["inventory_leaves_out_what_is_retracted"];
+    configurator(ConfiguratorTrick::ListsTheRetracted, &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configurator_that_lists_a_part_only() {
+    let expected = ["inventory_tells_every_effect_with_its_session"];
+    configurator(ConfiguratorTrick::ListsOnlyOne, &expected).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use daas_core::configurator::{Account, Applied, Configurator, GuestContext, Stage};
+use daas_core::configurator::{
+    Account, Applied, Configurator, ConfiguratorExtras, GuestContext, Stage,
+};
 use daas_core::ids::BackendName;
 use daas_core::ledger::Effect;
 use daas_core::progress::Progress;
@@ -137,6 +139,11 @@ impl Configurator for SshConfigurator {
     async fn retract(&self, guest: &GuestContext, effect: &Effect) -> Result<()> {
         let why = format!("{} {} was not caused by this configurator", effect.kind, effect.key);
         Err(Error::new(Kind::Internal, Operation::Retract, &guest.session, why))
+    }
+
+    /// Nothing: it causes no effects outside the guests, so there are none to list.
+    fn extras(&self) -> ConfiguratorExtras {
+        ConfiguratorExtras::default()
     }
 }
 

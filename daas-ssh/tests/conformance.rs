@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use daas_core::configurator::{Account, Applied, Configurator, GuestContext, PasswordHash, Stage};
 use daas_core::conformance::ConfiguratorBench;
-use daas_core::ids::{BackendName, SessionId, SessionPrefix};
-use daas_core::ledger::Effect;
+use daas_core::ids::{SessionId, SessionPrefix};
+use daas_core::layer::{ConfiguratorLayer, Layer, Layered};
 use daas_core::progress::Progress;
 use daas_core::secret::{Secret, crypt_password};
 use daas_core::template::{Ports, Template};
@@ -45,7 +45,7 @@ async fn the_configurator_keeps_its_contract() {
 
 /// Guests of one network, one of them a bystander that nobody is asked to configure.
 struct DrawnBench {
-    configurator: Arc<Watched>,
+    configurator: Arc<Layered<Watched>>,
     guests: Arc<Guests>,
     bystander: Arc<DrawnGuest>,
     untouched: Vec<String>,
@@ -101,7 +101,7 @@ impl DrawnBench {
         let untouched = bystander.with_disk(|disk| lasting(disk));
         let hash = crypt_password(&Secret::new("secret".to_owned())).unwrap();
         let account = Account { user: "alice".to_owned(), password_hash: Some(PasswordHash(hash)) };
-        let configurator = Arc::new(Watched { ssh, guests: Arc::clone(&guests) });
+        let configurator = Arc::new(Layered(Watched { ssh, guests: Arc::clone(&guests) }));
         let reports = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { configurator, guests, bystander, untouched, account, reports, _keys: keys }
     }
@@ -176,14 +176,12 @@ impl std::fmt::Debug for Guests {
     }
 }
 
-#[async_trait]
-impl Configurator for Watched {
-    fn name(&self) -> &BackendName {
-        self.ssh.name()
-    }
+impl Layer for Watched {}
 
-    fn effects(&self, guest: &GuestContext) -> daas_core::Result<Vec<Effect>> {
-        self.ssh.effects(guest)
+#[async_trait]
+impl ConfiguratorLayer for Watched {
+    fn below(&self) -> &dyn Configurator {
+        &self.ssh
     }
 
     async fn apply(
@@ -201,10 +199,6 @@ impl Configurator for Watched {
         let same = before == after;
         assert_eq!(applied.changed == 0, same, "{stage:?}: {applied:?}, but new is {news:#?}");
         Ok(applied)
-    }
-
-    async fn retract(&self, guest: &GuestContext, effect: &Effect) -> daas_core::Result<()> {
-        self.ssh.retract(guest, effect).await
     }
 }
 

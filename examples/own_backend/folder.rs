@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use daas_core::ids::{BackendName, DeploymentId, MachineId, SessionId};
 use daas_core::machine::{
-    AgentState, Destroyed, Ensured, Listed, Machine, MachineSpec, Observation, Power, Reservation,
-    Taken,
+    AgentState, Destroyed, Ensured, Listed, Machine, MachineSpec, MarkSeen, Observation, Power,
+    Reservation, Taken,
 };
 use daas_core::progress::Progress;
 use daas_core::provisioner::{Extras, Provisioner};
@@ -157,8 +157,14 @@ impl Provisioner for Folder {
 
     async fn destroy(&self, held: &Reservation) -> Result<Destroyed> {
         let failed = |e: std::io::Error| away(Operation::Destroy, &e);
-        if self.read(&held.machine).map_err(failed)?.is_some_and(|f| self.is_ours(&f, held)) {
-            std::fs::remove_file(self.path.join(held.machine.as_str())).map_err(failed)?;
+        match self.read(&held.machine).map_err(failed)? {
+            None => {}
+            Some(found) if !self.is_ours(&found, held) => {
+                return Ok(Destroyed::LeftAlone("the file is somebody else's".to_owned()));
+            }
+            Some(_) => {
+                std::fs::remove_file(self.path.join(held.machine.as_str())).map_err(failed)?;
+            }
         }
         Ok(Destroyed::Gone)
     }
@@ -179,7 +185,7 @@ impl Provisioner for Folder {
                     session: found.session,
                     uuid: Some(found.uuid),
                     power: found.power,
-                    duplicate: false,
+                    mark: MarkSeen::Own,
                     seen_at: jiff::Timestamp::now(),
                 });
             }

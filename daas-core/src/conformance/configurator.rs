@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Clause, clauses};
-use crate::configurator::{Account, Applied, Configurator, GuestContext, Stage};
+use crate::configurator::{Account, Applied, Configurator, EffectThere, GuestContext, Stage};
 use crate::error::{Error, Kind, Result};
 use crate::ledger::Effect;
 use crate::owner::Owner;
@@ -34,6 +34,10 @@ pub trait ConfiguratorBench: Send + Sync {
     /// The keys of all effects there are outside the guests, whoever caused them.
     async fn effects_there(&self) -> Vec<String>;
 
+    /// Causes an effect of the same kind that is somebody else's, without our mark; only asked of a
+    /// configurator that can list its effects.
+    async fn put_strange_effect(&self) {}
+
     /// Cuts guests and directory off, or brings them back.
     async fn set_away(&self, away: bool);
 }
@@ -54,6 +58,10 @@ pub fn configurator_clauses() -> Vec<Clause<Bench>> {
         retract_of_what_is_gone_is_success,
         retract_needs_no_guest,
         retract_while_away_is_unavailable,
+        inventory_tells_every_effect_with_its_session,
+        inventory_leaves_out_what_is_retracted,
+        inventory_leaves_out_strangers,
+        inventory_while_away_is_an_error,
     ]
 }
 
@@ -172,6 +180,55 @@ async fn retract_while_away_is_unavailable(bench: Bench) {
     bench.set_away(true).await;
     for effect in &effects {
         let answer = bench.configurator().retract(&guest, effect).await;
+        assert_eq!(kind(&answer), Some(Kind::Unavailable), "{answer:?}");
+    }
+}
+
+/// The effects in the inventory, or nothing for a configurator that has none.
+async fn listed(bench: &Bench) -> Option<Result<Vec<EffectThere>>> {
+    Some(bench.configurator().extras().effects?.effects_there().await)
+}
+
+async fn inventory_tells_every_effect_with_its_session(bench: Bench) {
+    let mut caused = Vec::new();
+    for _ in 0..2 {
+        let (guest, effects) = applied(&bench).await;
+        let session = guest.session;
+        caused.extend(effects.into_iter().map(|effect| (session.clone(), effect)));
+    }
+    if let Some(there) = listed(&bench).await {
+        let there = there.expect("listed");
+        let mut found: Vec<_> = there.into_iter().map(|e| (e.session, e.effect)).collect();
+        found.sort_by(|a, b| a.1.key.cmp(&b.1.key));
+        caused.sort_by(|a, b| a.1.key.cmp(&b.1.key));
+        assert_eq!(found, caused);
+    }
+}
+
+async fn inventory_leaves_out_what_is_retracted(bench: Bench) {
+    let (guest, effects) = applied(&bench).await;
+    for effect in &effects {
+        bench.configurator().retract(&guest, effect).await.expect("retracted");
+    }
+    if let Some(there) = listed(&bench).await {
+        assert_eq!(there.expect("listed"), Vec::new());
+    }
+}
+
+async fn inventory_leaves_out_strangers(bench: Bench) {
+    if bench.configurator().extras().effects.is_some() {
+        bench.put_strange_effect().await;
+        assert_eq!(bench.effects_there().await.len(), 1, "the bench put one there");
+    }
+    if let Some(there) = listed(&bench).await {
+        assert_eq!(there.expect("listed"), Vec::new());
+    }
+}
+
+async fn inventory_while_away_is_an_error(bench: Bench) {
+    applied(&bench).await;
+    bench.set_away(true).await;
+    if let Some(answer) = listed(&bench).await {
         assert_eq!(kind(&answer), Some(Kind::Unavailable), "{answer:?}");
     }
 }

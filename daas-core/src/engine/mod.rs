@@ -15,6 +15,7 @@
 mod board;
 mod brakes;
 mod decide;
+mod effects;
 mod estimate;
 mod execute;
 mod limits;
@@ -35,6 +36,7 @@ use tokio::sync::{Notify, Semaphore};
 pub use self::board::{Board, Notice};
 pub use self::brakes::{Admission, BrakeRules, Brakes};
 pub use self::decide::{Reason, Seen, Step, decide};
+pub use self::effects::{EffectFinding, EffectReport};
 pub use self::estimate::Estimates;
 pub use self::limits::Limits;
 pub use self::orphans::{Finding, Sweep, SweepReport};
@@ -111,6 +113,7 @@ struct Inner {
     estimates: Estimates,
     board: Board,
     sweep: Sweep,
+    effect_sweep: effects::EffectSweep,
     taken: Mutex<HashMap<BackendName, Taken>>,
     /// Signals for the workers of sessions in hand.
     workers: Mutex<HashMap<SessionId, Arc<Notify>>>,
@@ -155,6 +158,7 @@ impl Engine {
             estimates: Estimates::default(),
             board: Board::default(),
             sweep: Sweep::default(),
+            effect_sweep: effects::EffectSweep::default(),
             taken: Mutex::new(taken),
             workers: Mutex::default(),
             wake: Notify::new(),
@@ -209,6 +213,12 @@ impl Engine {
     /// What the last comparison with the hypervisor found.
     pub fn swept(&self) -> Option<SweepReport> {
         self.0.sweep.report()
+    }
+
+    /// What the last look at the effects outside the guests found; none where no configurator can
+    /// list its effects.
+    pub fn swept_effects(&self) -> Option<EffectReport> {
+        self.0.effect_sweep.report()
     }
 
     /// The key from which guests' tokens are derived.

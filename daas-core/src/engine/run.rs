@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::worker::Worker;
-use super::{Engine, Inner, orphans, retention};
+use super::{Engine, Inner, effects, orphans, retention};
 use crate::clock::{between, later};
 use crate::ids::{Fence, SessionId};
 use crate::store::Leased;
@@ -34,12 +34,15 @@ impl Engine {
         let stop = CancellationToken::new();
         let (beat, heartbeat) = tokio::sync::watch::channel(0);
         let held = Arc::new(Held::default());
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(take(Arc::clone(&self.0), Arc::clone(&held), stop.clone(), beat)),
             tokio::spawn(renew(Arc::clone(&self.0), held, stop.clone())),
             tokio::spawn(orphans::sweep(Arc::clone(&self.0), stop.clone())),
             tokio::spawn(retention::retain(Arc::clone(&self.0), stop.clone())),
         ];
+        if self.0.configurators.values().any(|c| c.extras().effects.is_some()) {
+            tasks.push(tokio::spawn(effects::sweep(Arc::clone(&self.0), stop.clone())));
+        }
         Running { stop, tasks, heartbeat }
     }
 }

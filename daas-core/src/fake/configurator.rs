@@ -1,11 +1,15 @@
 //! Guests in memory, and a directory in which they cause computer accounts.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::configurator::{Applied, Configurator, GuestContext, GuestFacts, Stage};
+use crate::configurator::{
+    Applied, Configurator, ConfiguratorExtras, EffectInventory, EffectThere, GuestContext,
+    GuestFacts, Stage,
+};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::ids::{BackendName, SessionId};
 use crate::ledger::Effect;
@@ -37,7 +41,8 @@ pub struct FakeGuests {
 struct State {
     prepared: BTreeSet<SessionId>,
     assigned: BTreeMap<SessionId, String>,
-    accounts: BTreeSet<String>,
+    /// By key, with the session in its mark; absent for a stranger's account.
+    accounts: BTreeMap<String, Option<SessionId>>,
     log: Vec<GuestAct>,
     away: bool,
 }
@@ -55,7 +60,17 @@ impl FakeGuests {
 
     /// The computer accounts there are.
     pub fn accounts(&self) -> Vec<String> {
-        self.state().accounts.iter().cloned().collect()
+        self.state().accounts.keys().cloned().collect()
+    }
+
+    /// Puts a stranger's account into the directory.
+    pub fn put_strange_account(&self, key: &str) {
+        self.state().accounts.insert(key.to_owned(), None);
+    }
+
+    /// Puts an account with our mark into the directory, behind everybody's back.
+    pub fn put_account(&self, session: &SessionId) {
+        self.state().accounts.insert(account_key(session), Some(session.clone()));
     }
 
     /// Cuts guests and directory off, or brings them back.
@@ -113,7 +128,7 @@ impl Configurator for FakeConfigurator {
         let effect = Effect {
             configurator: self.name.clone(),
             kind: ACCOUNT.to_owned(),
-            key: format!("CN={}", guest.session),
+            key: account_key(&guest.session),
         };
         Ok(if self.joins { vec![effect] } else { Vec::new() })
     }
@@ -129,7 +144,8 @@ impl Configurator for FakeConfigurator {
         let mut state = self.reached(Operation::Configure, &guest.session)?;
         let mut changed = 0;
         for effect in effects {
-            if state.accounts.insert(effect.key.clone()) {
+            if let Entry::Vacant(free) = state.accounts.entry(effect.key.clone()) {
+                free.insert(Some(guest.session.clone()));
                 state.log.push(GuestAct::AccountMade(effect.key));
                 changed += 1;
             }
@@ -155,9 +171,41 @@ impl Configurator for FakeConfigurator {
 
     async fn retract(&self, guest: &GuestContext, effect: &Effect) -> Result<()> {
         let mut state = self.reached(Operation::Retract, &guest.session)?;
-        if state.accounts.remove(&effect.key) {
+        if state.accounts.remove(&effect.key).is_some() {
             state.log.push(GuestAct::AccountRemoved(effect.key.clone()));
         }
         Ok(())
     }
+    fn extras(&self) -> ConfiguratorExtras {
+        let directory = Directory { name: self.name.clone(), guests: Arc::clone(&self.guests) };
+        ConfiguratorExtras { effects: self.joins.then(|| Arc::new(directory) as _) }
+    }
+}
+
+/// The directory, as it tells of the accounts with our mark.
+#[derive(Debug)]
+struct Directory {
+    name: BackendName,
+    guests: Arc<FakeGuests>,
+}
+
+#[async_trait]
+impl EffectInventory for Directory {
+    async fn effects_there(&self) -> Result<Vec<EffectThere>> {
+        let state = self.guests.state();
+        if state.away {
+            let why = "the directory does not answer";
+            return Err(Error::new(Kind::Unavailable, Operation::List, self.name.as_str(), why));
+        }
+        let ours = state.accounts.iter().filter_map(|(key, session)| {
+            let (configurator, kind) = (self.name.clone(), ACCOUNT.to_owned());
+            let effect = Effect { configurator, kind, key: key.clone() };
+            Some(EffectThere { session: session.clone()?, effect })
+        });
+        Ok(ours.collect())
+    }
+}
+
+fn account_key(session: &SessionId) -> String {
+    format!("CN={session}")
 }

@@ -99,15 +99,16 @@ pub(crate) struct FakeGuestBench {
 
 impl FakeGuestBench {
     pub(crate) fn honest() -> Arc<dyn ConfiguratorBench> {
-        Self::disguised(|real| real)
+        Self::disguised(|real, _| real)
     }
 
     pub(crate) fn disguised(
-        disguise: impl FnOnce(Arc<dyn Configurator>) -> Arc<dyn Configurator>,
+        disguise: impl FnOnce(Arc<dyn Configurator>, Arc<FakeGuests>) -> Arc<dyn Configurator>,
     ) -> Arc<dyn ConfiguratorBench> {
         let guests = FakeGuests::new();
         let real = FakeConfigurator::joining("inside".parse().unwrap(), Arc::clone(&guests));
-        Arc::new(Self { guests, configurator: disguise(Arc::new(real)) })
+        let configurator = disguise(Arc::new(real), Arc::clone(&guests));
+        Arc::new(Self { guests, configurator })
     }
 }
 
@@ -135,6 +136,10 @@ impl ConfiguratorBench for FakeGuestBench {
 
     async fn effects_there(&self) -> Vec<String> {
         self.guests.accounts()
+    }
+
+    async fn put_strange_effect(&self) {
+        self.guests.put_strange_account("CN=a stranger's");
     }
 
     async fn set_away(&self, away: bool) {

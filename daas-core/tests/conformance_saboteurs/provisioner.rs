@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use daas_core::fake::FakePlatform;
-use daas_core::ids::{BackendName, MachineId, SessionId};
+use daas_core::ids::{MachineId, SessionId};
+use daas_core::layer::{Layer, ProvisionerLayer};
 use daas_core::machine::{
     AgentState, Destroyed, Ensured, Listed, Machine, MachineSpec, Observation, Power, Reservation,
     Taken,
 };
 use daas_core::progress::Progress;
-use daas_core::provisioner::{Extras, Provisioner};
+use daas_core::provisioner::Provisioner;
 use daas_core::{Kind, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +61,12 @@ fn taken_for_ours(reservation: &Reservation) -> Machine {
     }
 }
 
+impl Layer for BadProvisioner {}
+
 #[async_trait]
-impl Provisioner for BadProvisioner {
-    fn name(&self) -> &BackendName {
-        self.real.name()
+impl ProvisionerLayer for BadProvisioner {
+    fn below(&self) -> &dyn Provisioner {
+        self.real.as_ref()
     }
 
     async fn reserve(
@@ -150,9 +153,5 @@ impl Provisioner for BadProvisioner {
             (ProvisionerTrick::ForgetsTheMark, Ok(_)) => Ok(Vec::new()),
             (_, answer) => answer,
         }
-    }
-
-    fn extras(&self) -> Extras {
-        self.real.extras()
     }
 }

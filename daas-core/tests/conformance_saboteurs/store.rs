@@ -4,18 +4,17 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use daas_core::Result;
-use daas_core::access::KeyStore;
 use daas_core::activity::Activity;
 use daas_core::event::Event;
-use daas_core::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
+use daas_core::ids::{BackendName, Cursor, Fence, Holder, SessionId, Version};
+use daas_core::layer::{Layer, StoreLayer};
 use daas_core::session::Session;
 use daas_core::store::quota::Quotas;
 use daas_core::store::{
-    Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Next, Page, Prune, Pruned,
+    Change, Claim, EventFilter, Filter, Inserted, NewSession, Next, Page, Prune, Pruned,
     SessionStore, Sessions, Tally,
 };
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoreTrick {
@@ -58,10 +57,12 @@ impl BadStore {
     }
 }
 
+impl Layer for BadStore {}
+
 #[async_trait]
-impl SessionStore for BadStore {
-    async fn deployment(&self) -> Result<DeploymentId> {
-        self.real.deployment().await
+impl StoreLayer for BadStore {
+    fn below(&self) -> &dyn SessionStore {
+        self.real.as_ref()
     }
 
     async fn insert(&self, mut new: NewSession) -> Result<Inserted> {
@@ -110,20 +111,6 @@ impl SessionStore for BadStore {
         self.real.update(change).await
     }
 
-    async fn take_due(
-        &self,
-        holder: &Holder,
-        now: Timestamp,
-        until: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<Leased>> {
-        self.real.take_due(holder, now, until, limit).await
-    }
-
-    async fn next_due(&self) -> Result<Option<Timestamp>> {
-        self.real.next_due().await
-    }
-
     async fn renew(
         &self,
         holder: &Holder,
@@ -136,10 +123,6 @@ impl SessionStore for BadStore {
         } else {
             kept
         })
-    }
-
-    async fn release(&self, id: &SessionId, fence: Fence, due: Option<Timestamp>) -> Result<()> {
-        self.real.release(id, fence, due).await
     }
 
     async fn hasten(&self, id: &SessionId, at: Timestamp) -> Result<()> {
@@ -176,10 +159,6 @@ impl SessionStore for BadStore {
         answer
     }
 
-    fn watch(&self) -> watch::Receiver<Cursor> {
-        self.real.watch()
-    }
-
     async fn put_activity(&self, id: &SessionId, activity: &Activity) -> Result<()> {
         self.real.put_activity(id, activity).await?;
         if self.plays(StoreTrick::TouchesTheRecord)
@@ -189,10 +168,6 @@ impl SessionStore for BadStore {
             self.real.update(change).await?;
         }
         Ok(())
-    }
-
-    async fn activity(&self, id: &SessionId) -> Result<Activity> {
-        self.real.activity(id).await
     }
 
     async fn reserved(&self, provisioner: &BackendName) -> Result<Vec<Session>> {
@@ -227,9 +202,5 @@ impl SessionStore for BadStore {
             (tally.created, tally.ended) = (tally.live(), 0);
         }
         Ok(tally)
-    }
-
-    fn keys(&self) -> Arc<dyn KeyStore> {
-        self.real.keys()
     }
 }

@@ -14,13 +14,12 @@ use daas_core::clock::TokioClock;
 use daas_core::engine::{Ask, BrakeRules, Caller, Engine, Parts, Settings};
 use daas_core::fake::{FakeConfigurator, FakeGuests, FakePlatform, FakeProvisioner, Timing};
 use daas_core::idle::TemplateRules;
-use daas_core::ids::{BackendName, DeploymentId, Organisation, SessionId};
-use daas_core::machine::{
-    Destroyed, Ensured, Listed, MachineSpec, Observation, Power, Reservation, Taken,
-};
+use daas_core::ids::{DeploymentId, Organisation, SessionId};
+use daas_core::layer::{Layer, Layered, ProvisionerLayer};
+use daas_core::machine::{MachineSpec, Power, Reservation, Taken};
 use daas_core::owner::Owner;
 use daas_core::progress::Progress;
-use daas_core::provisioner::{Extras, Provisioner};
+use daas_core::provisioner::Provisioner;
 use daas_core::secret::DeploymentKey;
 use daas_core::session::{Goal, Phase, Session};
 use daas_core::store::SessionStore;
@@ -75,7 +74,7 @@ impl World {
             FakeConfigurator::joining("inside".parse().unwrap(), Arc::clone(&self.guests));
         Engine::new(Parts {
             store,
-            provisioners: vec![Arc::new(provisioner)],
+            provisioners: vec![Arc::new(Layered(provisioner))],
             configurators: vec![Arc::new(configurator)],
             policy: Arc::new(TemplateRules),
             templates: vec![Self::template()],
@@ -199,10 +198,12 @@ struct Thief {
     steal: Arc<AtomicBool>,
 }
 
+impl Layer for Thief {}
+
 #[async_trait]
-impl Provisioner for Thief {
-    fn name(&self) -> &BackendName {
-        self.real.name()
+impl ProvisionerLayer for Thief {
+    fn below(&self) -> &dyn Provisioner {
+        &self.real
     }
 
     async fn reserve(
@@ -216,31 +217,5 @@ impl Provisioner for Thief {
             self.platform.put_stranger(&reservation.machine);
         }
         Ok(reservation)
-    }
-
-    async fn ensure(
-        &self,
-        reservation: &Reservation,
-        spec: &MachineSpec,
-        power: Power,
-        progress: &Progress,
-    ) -> Result<Ensured> {
-        self.real.ensure(reservation, spec, power, progress).await
-    }
-
-    async fn observe(&self, reservation: &Reservation) -> Observation {
-        self.real.observe(reservation).await
-    }
-
-    async fn destroy(&self, reservation: &Reservation) -> Result<Destroyed> {
-        self.real.destroy(reservation).await
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>> {
-        self.real.list().await
-    }
-
-    fn extras(&self) -> Extras {
-        self.real.extras()
     }
 }

@@ -14,12 +14,9 @@ use daas_core::clock::{Clock, ManualClock, TokioClock};
 use daas_core::engine::{Caller, Engine, Parts, Running, Settings};
 use daas_core::fake::{FakeConfigurator, FakeGuests, FakePlatform, FakeProvisioner, Timing};
 use daas_core::idle::TemplateRules;
-use daas_core::ids::{BackendName, DeploymentId, Organisation, SessionId};
-use daas_core::machine::{
-    Destroyed, Ensured, Listed, MachineSpec, Observation, Power, Reservation, Taken,
-};
+use daas_core::ids::{DeploymentId, Organisation, SessionId};
+use daas_core::layer::{Layer, Layered, ProvisionerLayer};
 use daas_core::owner::Owner;
-use daas_core::progress::Progress;
 use daas_core::provisioner::{Examine, Extras, Finding, Place, Places, Provisioner};
 use daas_core::secret::DeploymentKey;
 use daas_core::session::{Phase, Session};
@@ -96,7 +93,7 @@ impl World {
         };
         let engine = Engine::new(Parts {
             store: Arc::clone(&store) as Arc<dyn SessionStore>,
-            provisioners: vec![Arc::new(provisioner)],
+            provisioners: vec![Arc::new(Layered(provisioner))],
             configurators: vec![Arc::new(configurator)],
             policy: Arc::new(TemplateRules),
             templates: wanted.templates.unwrap_or_else(|| vec![template("lab")]),
@@ -292,41 +289,11 @@ impl Places for Looks {
     }
 }
 
-#[async_trait::async_trait]
-impl Provisioner for Fake {
-    fn name(&self) -> &BackendName {
-        self.real.name()
-    }
+impl Layer for Fake {}
 
-    async fn reserve(
-        &self,
-        id: &SessionId,
-        spec: &MachineSpec,
-        taken: &Taken,
-    ) -> Result<Reservation> {
-        self.real.reserve(id, spec, taken).await
-    }
-
-    async fn ensure(
-        &self,
-        reservation: &Reservation,
-        spec: &MachineSpec,
-        power: Power,
-        progress: &Progress,
-    ) -> Result<Ensured> {
-        self.real.ensure(reservation, spec, power, progress).await
-    }
-
-    async fn observe(&self, reservation: &Reservation) -> Observation {
-        self.real.observe(reservation).await
-    }
-
-    async fn destroy(&self, reservation: &Reservation) -> Result<Destroyed> {
-        self.real.destroy(reservation).await
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>> {
-        self.real.list().await
+impl ProvisionerLayer for Fake {
+    fn below(&self) -> &dyn Provisioner {
+        &self.real
     }
 
     fn extras(&self) -> Extras {
