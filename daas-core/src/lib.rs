@@ -24,6 +24,7 @@ pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod crash;
 pub mod engine;
+pub mod directory;
 pub mod error;
 pub mod event;
 pub mod fake;
