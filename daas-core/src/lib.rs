@@ -23,8 +23,8 @@ pub mod configurator;
 pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod crash;
-pub mod engine;
 pub mod directory;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod fake;

@@ -1,7 +1,7 @@
 //! Following tasks: one reader per node for all that wait there, as quick as they are expected to
 //! end, instead of a poll per task.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use crate::slots::Slot;
 /// The longest pause between two readings.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The pauses around the usual end of a task: one reading serves all that wait on a node.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_NEAR: Duration = Duration::from_millis(100);
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_NEAR: Duration = Duration::from_millis(60);
 /// The shortest pause before anything is known of its kind.
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
 /// How long a task's node may be away before the task counts as lost.
 const AWAY_MAX: Duration = Duration::from_secs(60);
-/// How much a new duration counts against what was known, out of 1.
-const LEARNING: f64 = 0.2;
+/// How many past durations of a kind count.
+const RECENT_MAX: usize = 16;
 
 /// How a task ended: its exit status (`OK`, `WARNINGS: 1`), or why it is not known.
 pub(crate) type End = Result<String, String>;
@@ -57,7 +57,7 @@ struct Shared {
     /// Waiting tasks by node; a node is here as long as its reader runs.
     nodes: HashMap<String, Vec<Waiting>>,
     /// What tasks of a kind usually take.
-    usual: HashMap<&'static str, Duration>,
+    usual: HashMap<&'static str, Recent>,
 }
 
 #[derive(Debug)]
@@ -155,8 +155,7 @@ impl Tasks {
         let took = waiting.begun.elapsed();
         let kind = waiting.followed.kind;
         if end.is_ok() {
-            let usual = shared.usual.entry(kind).or_insert(took);
-            *usual = usual.mul_f64(1.0 - LEARNING) + took.mul_f64(LEARNING);
+            shared.usual.entry(kind).or_default().learn(took);
         }
         *waiting.followed.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
         waiting.followed.wake.ring();
@@ -171,21 +170,42 @@ impl Tasks {
             shared.nodes.remove(node);
             return None;
         }
-        let pause = waiting.iter().map(|w| pause(w, &shared.usual)).min();
+        let usual = |waiting: &Waiting| shared.usual.get(waiting.followed.kind);
+        let pause = waiting.iter().map(|w| pause(w.begun.elapsed(), usual(w))).min();
         Some(pause.unwrap_or(PAUSE_MAX))
     }
 }
 
-/// Long before its usual end a task is left alone; around it, it is asked often; one that takes
-/// unusually long, or of which nothing is known, ever more seldom.
-fn pause(waiting: &Waiting, usual: &HashMap<&'static str, Duration>) -> Duration {
-    let elapsed = waiting.begun.elapsed();
-    let usual = usual.get(waiting.followed.kind).copied().unwrap_or_default();
-    let window_opens = usual.mul_f64(0.7);
+/// The last durations of one kind of task. The same kind takes seconds when it is alone and a minute
+/// behind a herd that queues for a storage: what counts is the span, not the middle.
+#[derive(Debug, Default)]
+struct Recent(VecDeque<Duration>);
+
+impl Recent {
+    fn learn(&mut self, took: Duration) {
+        self.0.push_back(took);
+        if self.0.len() > RECENT_MAX {
+            self.0.pop_front();
+        }
+    }
+
+    /// The shortest and the longest; absent while nothing is known.
+    fn span(&self) -> Option<(Duration, Duration)> {
+        Some((*self.0.iter().min()?, *self.0.iter().max()?))
+    }
+}
+
+/// Before the soonest end that is usual a task is left alone; from then on it is asked often; one
+/// that takes unusually long, or of which nothing is known, ever more seldom.
+fn pause(elapsed: Duration, usual: Option<&Recent>) -> Duration {
+    let Some((soonest, latest)) = usual.and_then(Recent::span) else {
+        return (elapsed / 8).clamp(PAUSE_FIRST, PAUSE_NEAR * 2);
+    };
+    let window_opens = soonest.mul_f64(0.7);
     if elapsed < window_opens {
         (window_opens - elapsed).clamp(Duration::from_millis(1), PAUSE_MAX)
-    } else if elapsed < usual.mul_f64(1.5) {
-        usual.mul_f64(0.03).clamp(PAUSE_MIN, PAUSE_NEAR)
+    } else if elapsed < latest.mul_f64(1.5) {
+        soonest.mul_f64(0.03).clamp(PAUSE_MIN, PAUSE_NEAR)
     } else {
         (elapsed / 8).clamp(PAUSE_FIRST, PAUSE_NEAR * 2)
     }
@@ -196,4 +216,25 @@ fn retryable(error: &ProxmoxError) -> bool {
         || matches!(error, ProxmoxError::Unreachable { .. } | ProxmoxError::Said { .. })
         || matches!(error, ProxmoxError::Parameters { errors, .. }
             if errors.get("upid").is_some_and(|m| m.contains("no such task")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_herd_that_took_long_does_not_make_the_next_one_wait() {
+        let mut recent = Recent::default();
+        let seconds = Duration::from_secs;
+        for took in [3, 20, 40, 60] {
+            recent.learn(seconds(took));
+        }
+        // Asked often from the soonest end on, and as long as any took.
+        for elapsed in [3, 10, 50, 80] {
+            assert!(pause(seconds(elapsed), Some(&recent)) <= PAUSE_NEAR, "after {elapsed} s");
+        }
+        assert!(pause(Duration::ZERO, Some(&recent)) > PAUSE_NEAR, "left alone at first");
+        assert!(pause(seconds(200), Some(&recent)) > PAUSE_NEAR, "it takes unusually long");
+        assert_eq!(pause(Duration::ZERO, None), PAUSE_FIRST);
+    }
 }
