@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use daas_core::engine::Engine;
 use daas_core::event::What;
 use daas_core::ids::{Cursor, SessionId};
 use daas_core::session::Phase;
@@ -18,6 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use super::onlooker::Onlooker;
 use super::session::idempotency_key;
 use crate::args::{BenchConfigurator, HerdArgs};
 use crate::exit::{Code, Failure, Outcome};
@@ -99,19 +99,20 @@ pub(crate) async fn herd(output: Output, args: HerdArgs) -> Outcome {
 }
 
 async fn measure(world: &World, args: &HerdArgs, at_once: usize) -> Outcome<Report> {
+    let onlooker = Arc::new(Onlooker::of(world.engine()));
     if args.warm_up > 0 {
         tell(&format!("warming up with {} desktops", args.warm_up));
-        let asked = ask_all(world, args.warm_up, args.warm_up).await?;
-        destroy_all(world, &asked).await?;
+        let asked = ask_all(world, &onlooker, args.warm_up, args.warm_up).await?;
+        destroy_all(world, &onlooker, &asked).await?;
     }
     tell(&format!("asking for {} desktops", args.sessions));
     let begun = Instant::now();
-    let asked = ask_all(world, args.sessions, at_once).await?;
+    let asked = ask_all(world, &onlooker, args.sessions, at_once).await?;
     let wall = begun.elapsed();
     let lives = lives(world, &asked).await?;
     tell("destroying them");
     let begun_end = Instant::now();
-    destroy_all(world, &asked).await?;
+    destroy_all(world, &onlooker, &asked).await?;
     let destroy_wall = begun_end.elapsed();
 
     let column =
@@ -155,6 +156,7 @@ struct Asked {
 /// when each was asked for.
 async fn ask_all(
     world: &World,
+    onlooker: &Arc<Onlooker>,
     sessions: usize,
     at_once: usize,
 ) -> Outcome<HashMap<SessionId, Asked>> {
@@ -163,7 +165,7 @@ async fn ask_all(
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..sessions {
         let (client, room) = (client.clone(), Arc::clone(&room));
-        let engine = world.engine().clone();
+        let onlooker = Arc::clone(onlooker);
         tasks.spawn(async move {
             let place = room.acquire_owned().await;
             let at = Timestamp::now();
@@ -173,7 +175,7 @@ async fn ask_all(
                 .id
                 .parse()
                 .map_err(|e: daas_core::Error| Failure::new(Code::Failed, e.to_string()))?;
-            ready(&engine, &id).await?;
+            onlooker.until(&id, Phase::Ready).await?;
             drop(place);
             let told = session.estimate.and_then(|estimate| estimate.ready_in_seconds);
             Ok::<_, Failure>((id, Asked { at, told }))
@@ -194,44 +196,11 @@ async fn ask_all(
     Ok(asked)
 }
 
-/// Waits until a session is ready, woken by the store itself so as not to load what is measured.
-async fn ready(engine: &Engine, id: &SessionId) -> Outcome {
-    until(
-        engine,
-        id,
-        |phase, gone| {
-            if gone { Err("it was given up") } else { Ok(phase == Phase::Ready) }
-        },
-    )
-    .await
-}
-
-async fn until(
-    engine: &Engine,
-    id: &SessionId,
-    done: impl Fn(Phase, bool) -> Result<bool, &'static str>,
+async fn destroy_all(
+    world: &World,
+    onlooker: &Onlooker,
+    asked: &HashMap<SessionId, Asked>,
 ) -> Outcome {
-    let pause = Duration::from_millis(100);
-    loop {
-        let session = engine.store().get(id).await;
-        let session = session.map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
-        let Some(session) = session else {
-            return Err(Failure::new(Code::Failed, format!("{id} is unknown")));
-        };
-        let gone = session.goal == daas_core::session::Goal::Gone;
-        match done(session.phase, gone) {
-            Ok(true) => return Ok(()),
-            Ok(false) => tokio::time::sleep(pause).await,
-            Err(why) => {
-                let outcome = session.outcome;
-                let message = format!("{id}: {why}: {outcome:?}");
-                return Err(Failure::new(Code::Failed, message));
-            }
-        }
-    }
-}
-
-async fn destroy_all(world: &World, asked: &HashMap<SessionId, Asked>) -> Outcome {
     let client = world.client()?;
     let mut orders = tokio::task::JoinSet::new();
     for id in asked.keys() {
@@ -243,7 +212,7 @@ async fn destroy_all(world: &World, asked: &HashMap<SessionId, Asked>) -> Outcom
     }
     let all = async {
         for id in asked.keys() {
-            until(world.engine(), id, |phase, _| Ok(phase == Phase::Ended)).await?;
+            onlooker.until(id, Phase::Ended).await?;
         }
         Ok(())
     };

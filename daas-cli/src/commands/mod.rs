@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod connect;
 pub(crate) mod demo;
 pub(crate) mod key;
+pub(crate) mod onlooker;
 pub(crate) mod quarantine;
 pub(crate) mod serve;
 pub(crate) mod session;
