@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::TerraformConfig;
 use crate::error::TerraformError;
 use crate::events::{Told, kind_of};
+use crate::hidden::Hidden;
 use crate::processes::{LOCK_DESCRIPTOR, signal_group};
 use crate::run_dir::Held;
 
@@ -28,18 +29,13 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 const LOG_BYTES_MAX: usize = 256 << 10;
 /// How long the pipes of an ended program are read on: its children may hold them for ever.
 const DRAIN: Duration = Duration::from_secs(2);
-/// Words in the names of environment variables whose values never show.
-const SECRET_NAMES: [&str; 4] = ["TOKEN", "PASSWORD", "SECRET", "KEY"];
-/// Shorter values are no secrets, and would blot out half of every message.
-const SECRET_BYTES_MIN: usize = 4;
-
 /// The program and what it is started with.
 #[derive(Debug)]
 pub(crate) struct Program {
     path: PathBuf,
     environment: Vec<(OsString, OsString)>,
     variables: Vec<(OsString, Secret<String>)>,
-    hidden: Vec<Secret<String>>,
+    hidden: Arc<Hidden>,
     room: Semaphore,
     interrupt_grace: Duration,
 }
@@ -99,13 +95,7 @@ impl Drop for Interrupting {
 impl Program {
     pub(crate) fn new(config: &TerraformConfig, cache: &Path) -> Result<Self, TerraformError> {
         let secrets = config.secrets()?;
-        let mut hidden: Vec<Secret<String>> = secrets.values().cloned().collect();
-        for (name, value) in std::env::vars() {
-            if SECRET_NAMES.iter().any(|word| name.to_uppercase().contains(word)) {
-                hidden.push(Secret::new(value));
-            }
-        }
-        hidden.retain(|secret| secret.expose().len() >= SECRET_BYTES_MIN);
+        let hidden = Arc::new(Hidden::new(secrets.values().cloned()));
         let mut environment: Vec<(OsString, OsString)> =
             std::env::vars_os().filter(|(name, _)| is_passed_on(name)).collect();
         let mut set = |name: &str, value: OsString| environment.push((name.into(), value));
@@ -138,7 +128,8 @@ impl Program {
         let _room = room.map_err(|_| cancelled())?;
         let mut child = self.spawn(&call)?;
         let mut interrupting = Interrupting(child.id());
-        let words = Shared::default();
+        let told = Told::without(Arc::clone(&self.hidden));
+        let words: Shared = Arc::new(Mutex::new(Words { told, ..Words::default() }));
         let mut pumps = JoinSet::new();
         if let Some(out) = child.stdout.take() {
             pumps.spawn(pump(out, Arc::clone(&words), call.progress.clone(), false));
@@ -174,7 +165,7 @@ impl Program {
     }
 
     fn failed(&self, command: &str, status: ExitStatus, told: &Told) -> TerraformError {
-        let errors = self.scrub(&told.errors);
+        let errors = told.errors.clone();
         let kind = kind_of(&errors);
         let why = if errors.is_empty() { format!("it said nothing ({status})") } else { errors };
         TerraformError::Failed { program: self.shown(), command: command.to_owned(), kind, why }
@@ -241,7 +232,7 @@ impl Program {
     }
 
     fn keep_log(&self, path: &Path, command: &str, words: &Words) {
-        let text = format!("== {command}\n{}", self.scrub(&words.log));
+        let text = format!("== {command}\n{}", self.hidden.scrub(&words.log));
         let written = std::fs::OpenOptions::new().append(true).create(true).open(path).and_then(
             |mut file| {
                 if file.metadata()?.len() < LOG_BYTES_MAX as u64 {
@@ -253,15 +244,6 @@ impl Program {
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "the log of a run cannot be kept");
         }
-    }
-
-    /// `text` without any of the secrets.
-    pub(crate) fn scrub(&self, text: &str) -> String {
-        self.hidden.iter().fold(text.to_owned(), |text, secret| {
-            let quoted = serde_json::Value::from(secret.expose().as_str()).to_string();
-            let inner = quoted[1..quoted.len() - 1].to_owned();
-            text.replace(secret.expose().as_str(), "[redacted]").replace(&inner, "[redacted]")
-        })
     }
 
     /// The error for a program that is none we can use.

@@ -1,9 +1,13 @@
 //! Reading what the program tells with `-json`: one object a line.
 
+use std::sync::Arc;
+
 use daas_core::Kind;
 use daas_core::progress::Progress;
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::hidden::Hidden;
 
 /// How much of the errors is kept for a message.
 const ERRORS_BYTES_MAX: usize = 2_000;
@@ -37,9 +41,15 @@ pub(crate) struct Told {
     /// Planned changes: the address and what is to be done to it.
     pub(crate) planned: Vec<(String, String)>,
     done: usize,
+    hidden: Arc<Hidden>,
 }
 
 impl Told {
+    /// Nothing yet; `hidden` is kept out of it.
+    pub(crate) fn without(hidden: Arc<Hidden>) -> Self {
+        Self { hidden, ..Self::default() }
+    }
+
     /// Takes a line in; a line that is none of the known ones is passed over.
     pub(crate) fn hear(&mut self, line: &str, progress: &Progress) {
         let Ok(line) = serde_json::from_str::<Line>(line) else { return };
@@ -77,6 +87,8 @@ impl Told {
 
     /// Takes in what was written to standard error.
     pub(crate) fn note_error(&mut self, text: &str) {
+        // Before its spaces are changed, which may be a secret's own.
+        let text = self.hidden.scrub(text);
         let flat: Vec<&str> = text.split_whitespace().filter(|word| !is_frame(word)).collect();
         if flat.is_empty() {
             return;
@@ -147,7 +159,8 @@ pub(crate) fn kind_of(errors: &str) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use daas_core::secret::Secret;
+    use std::sync::Mutex;
 
     #[test]
     fn progress_is_told_with_its_fraction() {
@@ -159,7 +172,7 @@ mod tests {
         let mut told = Told::default();
         let planned =
             r#"{"type":"planned_change","change":{"resource":{"addr":"a.b"},"action":"create"}}"#;
-        told.hear(&planned, &progress);
+        told.hear(planned, &progress);
         told.hear(
             r#"{"type":"apply_start","hook":{"resource":{"addr":"a.b"},"action":"create"}}"#,
             &progress,
@@ -191,6 +204,14 @@ mod tests {
         assert_eq!(told.errors, "S: d e; Error: x");
         told.note_error(&"é".repeat(ERRORS_BYTES_MAX));
         assert!(told.errors.len() <= ERRORS_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_secret_with_two_spaces_is_kept_out_of_errors() {
+        let hidden = Hidden::new(std::iter::once(Secret::from("two  spaces")));
+        let mut told = Told::without(Arc::new(hidden));
+        told.note_error("it is two  spaces !");
+        assert_eq!(told.errors, "it is [redacted] !");
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod config;
 mod error;
 mod events;
 mod examine;
+mod hidden;
 mod inventory;
 mod jobs;
 mod making;

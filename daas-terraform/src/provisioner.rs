@@ -214,10 +214,13 @@ impl TerraformProvisioner {
             // However the making ended: it is looked at by the removal.
             Look::Idle | Look::Ended(Work::Make, _) => {}
         }
-        if let (None, Some(made)) = (&self.shared.platform, dir.made()?)
-            && !is_same(reservation, &made)
-        {
-            return Ok(Destroyed::LeftAlone("it is of another making".to_owned()));
+        // What is in the directory belongs to another machine than the one that is meant.
+        if dir.made()?.is_some_and(|made| !is_same(reservation, &made)) {
+            let Some(platform) = &self.shared.platform else {
+                return Ok(Destroyed::LeftAlone("it is of another making".to_owned()));
+            };
+            let gone = platform.destroy(&self.shared.theirs(reservation, None)).await;
+            return gone.map_err(TerraformError::Platform);
         }
         if !dir.exists()? {
             let Some(platform) = &self.shared.platform else { return Ok(Destroyed::Gone) };

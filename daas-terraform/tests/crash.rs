@@ -102,6 +102,35 @@ async fn we_gone_alone_leave_one_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_killed_after_the_machine_is_gone_is_ended_by_a_successor() {
+    let cluster = Cluster::new().await;
+    let runs = cluster.temp.path().join("runs");
+    let mut config = cluster.config();
+    let gate_at = cluster.temp.path().join("gate");
+    config.variables.insert("gate".into(), gate_at.to_str().unwrap().into());
+    let provisioner = cluster.provisioner(config);
+    let spec = spec(&cluster.deployment);
+    let held = reserve(&provisioner, &spec).await;
+    let machine = make(&provisioner, &held, &spec).await.expect("made");
+    let held = Reservation { uuid: machine.uuid, ..held };
+    gate(cluster.temp.path());
+    let begun = provisioner.destroy(&held).await.expect("begun");
+    assert!(matches!(begun, Destroyed::Underway(_)), "{begun:?}");
+    until("the machine is gone", || cluster.sim.cluster().vms().is_empty()).await;
+    let seen = provisioner.observe(&held).await;
+    assert!(matches!(seen, Observation::Unknown(_)), "terraform is still at work: {seen:?}");
+    rustix::process::kill_process_group(group(&run_of(&runs, &held)), Signal::KILL).unwrap();
+    drop(provisioner);
+    std::fs::remove_file(gate_at).unwrap();
+    let successor = cluster.provisioner(cluster.config());
+    let listed = successor.list().await.expect("listed");
+    assert_eq!(listed.len(), 1, "what is left of it is found: {listed:?}");
+    assert_eq!(remove(&successor, &held).await.expect("removed"), Destroyed::Gone);
+    assert_eq!(successor.list().await.expect("listed"), []);
+    assert_eq!(left(&runs), Vec::<PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_platform_a_second_apply_collides_rather_than_doubles() {
     let files = Files::new();
     let mut config = files.config();

@@ -124,7 +124,7 @@ async fn a_machine_under_another_id_is_not_taken_for_ours() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_shows() {
-    const PASSWORD: &str = "p a's\"$w\\o:rd";
+    const PASSWORD: &str = "p  a's\"$w\\o:rd";
     let files = Files::new();
     let mut config = files.config();
     let secret = files.temp.path().join("password");

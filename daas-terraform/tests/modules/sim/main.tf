@@ -48,6 +48,7 @@ resource "terraform_data" "machine" {
     node = var.node
     url  = var.pve_url
     ca   = var.pve_ca
+    gate = var.gate
   }
 
   provisioner "local-exec" {
@@ -73,6 +74,7 @@ resource "terraform_data" "machine" {
       NODE = self.input.node
       URL  = self.input.url
       CA   = self.input.ca
+      GATE = self.input.gate
     }
   }
 }

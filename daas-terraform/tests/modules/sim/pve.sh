@@ -32,13 +32,17 @@ task() {
     return 1
 }
 
+wait_at_gate() {
+    [ -z "$GATE" ] || [ ! -e "$GATE" ] || cat "$GATE"
+}
+
 machine="/nodes/$NODE/qemu/$ID"
 case $1 in
 make)
     set -- "newid=$ID" "name=$NAME" "description=$DESCRIPTION" full=0
     [ "$NODE" = pve1 ] || set -- "$@" "target=$NODE"
     task "$(pve POST "/nodes/pve1/qemu/$SOURCE/clone" "$@")"
-    [ -z "$GATE" ] || [ ! -e "$GATE" ] || cat "$GATE"
+    wait_at_gate
     pve PUT "$machine/config" "tags=$TAGS"
     task "$(pve POST "$machine/status/start")"
     ;;
@@ -50,5 +54,6 @@ remove)
     fi
     case $said in *'"status":"running"'*) task "$(pve POST "$machine/status/stop")" ;; esac
     task "$(pve DELETE "$machine?purge=1")"
+    wait_at_gate
     ;;
 esac
