@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command::{Call, Program};
 use crate::error::TerraformError;
+use crate::making::blocking;
+use crate::run_dir::RunDir;
 
 /// The variables that are set for each machine.
 pub(crate) const OURS: [&str; 17] = [
@@ -52,6 +54,7 @@ const QUESTION_DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Module {
     path: PathBuf,
     prepared: PathBuf,
+    interrupt_grace: Duration,
     /// Whether the program was found to be one we can use.
     known: Mutex<bool>,
 }
@@ -60,8 +63,8 @@ pub(crate) struct Module {
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 impl Module {
-    pub(crate) fn new(path: PathBuf, prepared: PathBuf) -> Self {
-        Self { path, prepared, known: Mutex::new(false) }
+    pub(crate) fn new(path: PathBuf, prepared: PathBuf, interrupt_grace: Duration) -> Self {
+        Self { path, prepared, interrupt_grace, known: Mutex::new(false) }
     }
 
     /// The module, checked and initialised: a directory to be copied.
@@ -83,6 +86,9 @@ impl Module {
             return Ok(ready.join("module"));
         }
         progress.tell("terraform gets its providers", None);
+        // An `init` of a predecessor that still runs is ended: two spoil the plugin cache.
+        let (lock, grace) = (RunDir { path: self.prepared.clone() }, self.interrupt_grace);
+        let held = blocking(move || lock.take(grace)).await?;
         if ready.exists() {
             fs::remove_dir_all(&ready)
                 .map_err(TerraformError::file("remove what is left of", &ready))?;
@@ -93,7 +99,8 @@ impl Module {
         let ask = |arguments, deadline| {
             let (directory, log) = (module.as_path(), log.clone());
             let progress = Progress::silent();
-            Call { arguments, directory, held: None, log, deadline, progress, cancelled }
+            let held = Some(&held);
+            Call { arguments, directory, held, log, deadline, progress, cancelled }
         };
         let init: &[&str] = &["init", "-input=false", "-no-color"];
         program.run(ask(init, INIT_DEADLINE)).await.map_err(|e| self.blamed(e))?;
@@ -324,7 +331,7 @@ mod tests {
         let check = |code: &str, says: &str| {
             let directory = tempfile::tempdir().expect("a directory");
             fs::write(directory.path().join("main.tf"), code).expect("written");
-            let module = Module::new(directory.path().to_owned(), directory.path().join("x"));
+            let module = Module::new(directory.path().to_owned(), "/x".into(), Duration::ZERO);
             let files = module.read().expect("read");
             let error = module.check(&files).expect_err("refused").to_string();
             assert!(error.contains(says), "{error}");

@@ -76,7 +76,8 @@ impl TerraformProvisioner {
         let cache = std::path::absolute(&cache).map_err(TerraformError::file("find", &cache))?;
         fs::create_dir_all(&cache).map_err(TerraformError::file("make", &cache))?;
         let program = Program::new(&config, &cache)?;
-        let module = Module::new(config.module.clone(), hidden(".prepared"));
+        let module =
+            Module::new(config.module.clone(), hidden(".prepared"), config.interrupt_grace);
         let next_id = Mutex::new(config.ids.first);
         let shared = Shared { deployment, platform, program, module, next_id, config };
         Ok(Self { shared: Arc::new(shared), jobs: Jobs::default(), _alone: alone })

@@ -180,6 +180,36 @@ async fn an_apply_that_hangs_is_ended_and_says_where_to_look() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_init_left_running_is_ended_before_another_begins() {
+    let files = Files::new();
+    let gate = gate(files.temp.path());
+    let program = files.temp.path().join("slow");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" != init ] || cat '{}'\nexec terraform \"$@\"\n",
+        gate.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    let allowed = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, allowed).unwrap();
+    let mut config = files.config();
+    config.program = program;
+    let provisioner = files.provisioner(config);
+    let spec = spec(&files.deployment);
+    let held = reserve(&provisioner, &spec).await;
+    begin(&provisioner, &held, &spec).await;
+    let prepared = files.runs().join(".prepared");
+    until("init runs", || prepared.join("leader").exists()).await;
+    until("init waits", || members(group(&prepared)) == 2).await;
+    let old = group(&prepared);
+    // Killed, its shell leaves the child that waits; that still holds the lock.
+    rustix::process::kill_process(old, Signal::KILL).unwrap();
+    drop(provisioner);
+    let successor = files.provisioner(files.config());
+    make(&successor, &held, &spec).await.expect("made");
+    assert_eq!(members(old), 0, "the old init has ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_orchestrators_do_not_share_a_directory() {
     let files = Files::new();
     let first = files.provisioner(files.config());
