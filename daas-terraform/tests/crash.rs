@@ -80,6 +80,9 @@ async fn terraform_killed_alone_leaves_one_machine() {
     let (cluster, provisioner, held, spec) = half_made().await;
     let old = group(&run_of(&cluster.temp.path().join("runs"), &held));
     rustix::process::kill_process(old, Signal::KILL).unwrap();
+    make(&provisioner, &held, &spec).await.expect_err("it was killed");
+    // The module's script lives on, and holds the lock: it could still make something.
+    assert!(members(old) > 0, "its children are left");
     drop(provisioner);
     successor_makes_one(&cluster, &held, &spec, old).await;
 }
