@@ -23,10 +23,16 @@ fn group(run: &Path) -> Pid {
 
 /// The processes of a group that are no zombies.
 fn members(group: Pid) -> usize {
+    named(group, "")
+}
+
+/// Those of them of this name; all for none.
+fn named(group: Pid, name: &str) -> usize {
     let stats = std::fs::read_dir("/proc").unwrap().flatten();
     let of_group = |stat: &String| {
         let fields: Vec<_> = stat[stat.rfind(')').unwrap() + 1..].split_whitespace().collect();
-        fields[0] != "Z" && fields[2] == group.as_raw_nonzero().to_string()
+        let is_named = name.is_empty() || stat.contains(&format!("({name})"));
+        fields[0] != "Z" && fields[2] == group.as_raw_nonzero().to_string() && is_named
     };
     stats
         .filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
@@ -56,6 +62,8 @@ async fn half_made() -> (Cluster, TerraformProvisioner, Reservation, MachineSpec
     let named =
         |e: &Event| matches!(e, Event::VmNamed { name, .. } if **name == *held.session.as_str());
     cluster.sim.log().wait_for(named, world::DEADLINE).await.expect("cloned");
+    let group = group(&run_of(&cluster.temp.path().join("runs"), &held));
+    until("it waits at the gate", || self::named(group, "cat") == 1).await;
     (cluster, provisioner, held, spec)
 }
 
@@ -202,7 +210,7 @@ async fn an_init_left_running_is_ended_before_another_begins() {
     begin(&provisioner, &held, &spec).await;
     let prepared = files.runs().join(".prepared");
     until("init runs", || prepared.join("leader").exists()).await;
-    until("init waits", || members(group(&prepared)) == 2).await;
+    until("init waits", || named(group(&prepared), "cat") == 1).await;
     let old = group(&prepared);
     // Killed, its shell leaves the child that waits; that still holds the lock.
     rustix::process::kill_process(old, Signal::KILL).unwrap();
