@@ -13,7 +13,7 @@ use daas_core::provisioner::Provisioner;
 use daas_sim::Event;
 use daas_terraform::TerraformProvisioner;
 use rustix::process::{Pid, Signal};
-use world::{Cluster, Files, gate, left, make, remove, reserve, spec, until};
+use world::{Cluster, Files, gate, left, make, remove, reserve, spec, take_away, until};
 
 /// The process group of the last run in a directory.
 fn group(run: &Path) -> Pid {
@@ -69,7 +69,7 @@ async fn half_made() -> (Cluster, TerraformProvisioner, Reservation, MachineSpec
 
 /// A successor finds what a killed run left, and there is one machine in the end, and none after.
 async fn successor_makes_one(cluster: &Cluster, held: &Reservation, spec: &MachineSpec, old: Pid) {
-    std::fs::remove_file(cluster.temp.path().join("gate")).unwrap();
+    take_away(&cluster.temp.path().join("gate"));
     let successor = cluster.provisioner(cluster.config());
     let Observation::Present(seen) = successor.observe(held).await else { panic!("it is there") };
     assert_eq!((seen.session, seen.uuid), (None, None), "nothing of it is to be recorded");
@@ -132,7 +132,7 @@ async fn a_removal_killed_after_the_machine_is_gone_is_ended_by_a_successor() {
     assert!(matches!(seen, Observation::Unknown(_)), "terraform is still at work: {seen:?}");
     rustix::process::kill_process_group(group(&run_of(&runs, &held)), Signal::KILL).unwrap();
     drop(provisioner);
-    std::fs::remove_file(gate_at).unwrap();
+    take_away(&gate_at);
     let successor = cluster.provisioner(cluster.config());
     let listed = successor.list().await.expect("listed");
     assert_eq!(listed.len(), 1, "what is left of it is found: {listed:?}");
@@ -155,7 +155,7 @@ async fn without_a_platform_a_second_apply_collides_rather_than_doubles() {
     let old = group(&run_of(&files.runs(), &held));
     rustix::process::kill_process_group(old, Signal::KILL).unwrap();
     drop(provisioner);
-    std::fs::remove_file(gate).unwrap();
+    take_away(&gate);
     let successor = files.provisioner(files.config());
     let error = make(&successor, &held, &spec).await.expect_err("it collides");
     assert_eq!(error.kind(), Kind::Conflict, "{error}");

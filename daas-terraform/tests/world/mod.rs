@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "shared by several test programs")]
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,8 @@ use tempfile::TempDir;
 /// How long anything here may take: a terraform command takes a fifth of a second, but cores are
 /// shared.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+/// `O_NONBLOCK` on Linux.
+const NONBLOCK: i32 = 0o4000;
 const LOOK: Duration = Duration::from_millis(10);
 
 pub(crate) fn module(name: &str) -> PathBuf {
@@ -128,6 +132,34 @@ impl Cluster {
         let platform = Some(self.platform());
         TerraformProvisioner::new(config, self.deployment.clone(), platform).unwrap()
     }
+}
+
+/// Whatever a test comes to, no script is left waiting at a gate.
+impl Drop for Files {
+    fn drop(&mut self) {
+        let_pass(self.temp.path());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let_pass(self.temp.path());
+    }
+}
+
+/// Lets those pass who wait at a gate, also at one that was taken away.
+fn let_pass(directory: &Path) {
+    for name in ["gate", "gate.away"] {
+        // Without a reader it cannot be opened, and nobody waits.
+        let writer =
+            OpenOptions::new().write(true).custom_flags(NONBLOCK).open(directory.join(name));
+        drop(writer);
+    }
+}
+
+/// Takes a gate away from those to come; who waits at it goes on waiting.
+pub(crate) fn take_away(gate: &Path) {
+    std::fs::rename(gate, gate.with_extension("away")).unwrap();
 }
 
 /// A named pipe at which a module's script waits.
