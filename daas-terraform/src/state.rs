@@ -1,0 +1,90 @@
+//! What a state holds, as `show -json` tells it.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use crate::error::TerraformError;
+
+/// A state.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct State {
+    /// The addresses of the managed resources; data that was read is none.
+    pub(crate) resources: Vec<String>,
+    /// The outputs that we know, as text.
+    pub(crate) vm_id: Option<String>,
+    pub(crate) vm_name: Option<String>,
+    pub(crate) vm_ip: Option<IpAddr>,
+}
+
+impl State {
+    /// Reads the line that `show -json` prints. What cannot be read is an error, never emptiness.
+    pub(crate) fn read(line: &str) -> Result<Self, TerraformError> {
+        let shape =
+            |why: String| TerraformError::Shape { command: "terraform show -json".to_owned(), why };
+        let shown: Value = serde_json::from_str(line).map_err(|e| shape(e.to_string()))?;
+        if shown["format_version"].as_str().is_none_or(|version| !version.starts_with("1.")) {
+            return Err(shape("is not of format version 1".to_owned()));
+        }
+        let mut state = Self::default();
+        let values = &shown["values"];
+        if values.is_null() {
+            return Ok(state);
+        }
+        state.collect(&values["root_module"]);
+        let output = |name: &str| match &values["outputs"][name]["value"] {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        state.vm_id = output("vm_id");
+        state.vm_name = output("vm_name");
+        // Providers tell addresses with their prefix length.
+        let address = output("vm_ip");
+        state.vm_ip = address.and_then(|ip| ip.split('/').next().unwrap_or_default().parse().ok());
+        Ok(state)
+    }
+
+    fn collect(&mut self, module: &Value) {
+        for resource in module["resources"].as_array().into_iter().flatten() {
+            if resource["mode"] != "data" {
+                let address = resource["address"].as_str().unwrap_or("a resource");
+                self.resources.push(address.to_owned());
+            }
+        }
+        for child in module["child_modules"].as_array().into_iter().flatten() {
+            self.collect(child);
+        }
+    }
+
+    /// Whether Terraform manages nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.resources.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_read_with_its_child_modules() {
+        let shown = r#"{"format_version":"1.0","values":{
+            "outputs":{"vm_id":{"value":9001},"vm_ip":{"value":"10.0.0.7/24"}},
+            "root_module":{"resources":[{"address":"data.x","mode":"data"}],
+              "child_modules":[{"resources":[{"address":"module.a.b","mode":"managed"}]}]}}}"#;
+        let state = State::read(shown).expect("read");
+        assert_eq!(state.resources, ["module.a.b"]);
+        assert_eq!(state.vm_id.as_deref(), Some("9001"));
+        assert_eq!(state.vm_ip, Some("10.0.0.7".parse().expect("an address")));
+        assert!(!state.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_never_empty() {
+        for text in ["", "{}", "[]", "null", r#"{"format_version":"2.0"}"#] {
+            assert!(State::read(text).is_err(), "{text}");
+        }
+        assert!(State::read(r#"{"format_version":"1.0"}"#).expect("read").is_empty());
+    }
+}

@@ -1,0 +1,188 @@
+//! What can be wrong outside: each a clear error that names the way out; and no secret shows.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps None has failed")]
+
+mod world;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use daas_core::machine::{Destroyed, Power, Reservation};
+use daas_core::provisioner::Provisioner;
+use daas_core::{Error, Kind};
+use daas_terraform::TerraformConfig;
+use world::{Files, left, make, module, remove, reserve, spec};
+
+/// Makes a machine with these settings; it fails, and nothing is left once it is destroyed.
+async fn fails(files: &Files, config: TerraformConfig) -> Error {
+    let provisioner = files.provisioner(config);
+    let spec = spec(&files.deployment);
+    let held = reserve(&provisioner, &spec).await;
+    let error = make(&provisioner, &held, &spec).await.expect_err("it fails");
+    assert_eq!(remove(&provisioner, &held).await.expect("removed"), Destroyed::Gone);
+    assert_eq!(left(&files.runs()), Vec::<std::path::PathBuf>::new());
+    error
+}
+
+async fn check(change: impl FnOnce(&Files, &mut TerraformConfig), kind: Kind, says: &[&str]) {
+    let files = Files::new();
+    let mut config = files.config();
+    change(&files, &mut config);
+    let error = fails(&files, config).await;
+    assert_eq!(error.kind(), kind, "{error}");
+    for word in says {
+        assert!(error.to_string().contains(word), "{word}: {error}");
+    }
+}
+
+fn program(files: &Files, text: &str) -> std::path::PathBuf {
+    let path = files.temp.path().join("program");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// A copy of the module of files, with one file changed.
+fn changed(files: &Files, name: &str, change: impl FnOnce(String) -> String) -> std::path::PathBuf {
+    let copy = files.temp.path().join("module");
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(module("files")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let path = copy.join(name);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, change(text)).unwrap();
+    copy
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_program_is_named() {
+    let change = |_: &Files, c: &mut TerraformConfig| c.program = "/nowhere/terraform".into();
+    check(change, Kind::Invalid, &["/nowhere/terraform", "terraform.program"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_program_is_refused() {
+    let change = |files: &Files, c: &mut TerraformConfig| {
+        c.program = program(files, "#!/bin/sh\necho '{\"terraform_version\":\"0.15.5\"}'\n");
+    };
+    check(change, Kind::Invalid, &["0.15.5", "1.0 or later"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_terraform_is_refused() {
+    let change = |files: &Files, c: &mut TerraformConfig| {
+        c.program = program(files, "#!/bin/sh\necho hello\n");
+    };
+    check(change, Kind::Invalid, &["does not tell a version"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_module_is_named() {
+    let change = |_: &Files, c: &mut TerraformConfig| c.module = "/nowhere/module".into();
+    check(change, Kind::Invalid, &["/nowhere/module", "does not exist"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_that_is_wrong_is_quoted() {
+    let change = |files: &Files, c: &mut TerraformConfig| {
+        c.module = changed(files, "main.tf", |text| text + "\nlocals { a = var.nothing }\n");
+    };
+    check(change, Kind::Invalid, &["nothing", "undeclared"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_cannot_be_had_is_named() {
+    let change = |files: &Files, c: &mut TerraformConfig| {
+        let mirror = files.temp.path().join("mirror");
+        std::fs::create_dir(&mirror).unwrap();
+        let rc = files.temp.path().join("rc");
+        let text = format!(
+            "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n",
+            mirror.display()
+        );
+        std::fs::write(&rc, text).unwrap();
+        c.cli_config_file = Some(rc);
+        c.module = changed(files, "main.tf", |text| {
+            text + "\nterraform {\n  required_providers {\n    x = {\n      source = \
+                    \"nowhere.test/a/x\"\n    }\n  }\n}\nresource \"x_y\" \"z\" {}\n"
+        });
+    };
+    check(change, Kind::Invalid, &["nowhere.test/a/x", "required_providers"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_under_another_id_is_not_taken_for_ours() {
+    let change = |files: &Files, c: &mut TerraformConfig| {
+        c.module = changed(files, "main.tf", |text| {
+            text.replace("value = terraform_data.machine.output.id", "value = \"7\"")
+        });
+    };
+    check(change, Kind::Invalid, &["vm_id", "7"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_shows() {
+    const PASSWORD: &str = "p  a's\"$w\\o:rd";
+    let files = Files::new();
+    let mut config = files.config();
+    let secret = files.temp.path().join("password");
+    std::fs::write(&secret, format!("{PASSWORD}\n")).unwrap();
+    config.secret_files.insert("password".into(), secret);
+    config.module = changed(&files, "make.sh", |text| {
+        text + "printf '%s\\n' \"$TF_VAR_password\" | tee \"$WORLD/heard\" >&2\nexit 1\n"
+    });
+    let provisioner = files.provisioner(config);
+    let spec = spec(&files.deployment);
+    let held = reserve(&provisioner, &spec).await;
+    let error = make(&provisioner, &held, &spec).await.expect_err("it fails").to_string();
+    let heard = std::fs::read_to_string(files.temp.path().join("heard")).unwrap();
+    assert_eq!(heard.trim_end(), PASSWORD, "it reaches the module unharmed");
+    assert!(error.contains("[redacted]"), "{error}");
+    assert!(!error.contains(PASSWORD) && !error.contains("$w"), "{error}");
+    let run = files.runs().join(format!("{}.{}", held.session, held.machine));
+    let mut read = 0;
+    look_through(&run, &mut |path, text| {
+        read += 1;
+        assert!(!text.contains("$w"), "{}: {text}", path.display());
+    });
+    assert!(read > 4, "the run directory was looked through");
+    let mode = |name: &str| run.join(name).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(""), 0o700);
+    assert_eq!(mode("work/daas.auto.tfvars.json"), 0o600);
+    assert_eq!(remove(&provisioner, &held).await.expect("removed"), Destroyed::Gone);
+}
+
+fn look_through(directory: &Path, look: &mut impl FnMut(&Path, &str)) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            look_through(&path, look);
+        } else if path.file_name().unwrap() != "make.sh" {
+            look(&path, &String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_at_once_get_a_machine_each() {
+    let files = Files::new();
+    let provisioner = files.provisioner(files.config());
+    let one = async || {
+        let spec = spec(&files.deployment);
+        let held = reserve(&provisioner, &spec).await;
+        let machine = make(&provisioner, &held, &spec).await.expect("made");
+        let owner = std::fs::read_to_string(files.machine(&held)).unwrap();
+        assert_eq!((owner.as_str(), machine.power), (held.session.as_str(), Power::Running));
+        Reservation { uuid: machine.uuid, ..held }
+    };
+    let all = tokio::join!(one(), one(), one(), one(), one(), one(), one(), one());
+    let all = [all.0, all.1, all.2, all.3, all.4, all.5, all.6, all.7];
+    assert_eq!(provisioner.list().await.unwrap().len(), 8);
+    for held in &all {
+        assert_eq!(files.made(&held.session), 1);
+        assert_eq!(remove(&provisioner, held).await.expect("removed"), Destroyed::Gone);
+    }
+    assert_eq!(left(&files.runs()), Vec::<std::path::PathBuf>::new());
+}

@@ -1,0 +1,225 @@
+//! Two worlds for real terraform: machines that are files, and machines of a simulated Proxmox VE.
+
+#![allow(clippy::unwrap_used, dead_code, reason = "shared by several test programs")]
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use daas_core::Result;
+use daas_core::ids::{DeploymentId, SessionId, SessionPrefix};
+use daas_core::machine::{Destroyed, Ensured, Machine, MachineSpec, Power, Reservation, Taken};
+use daas_core::progress::Progress;
+use daas_core::provisioner::Provisioner;
+use daas_core::secret::Secret;
+use daas_core::template::{AddressFrom, CloneMode};
+use daas_proxmox::{IdRange, ProxmoxConfig, ProxmoxProvisioner};
+use daas_sim::{NullGuests, SimConfig, Simulator};
+use daas_terraform::{TerraformConfig, TerraformProvisioner};
+use tempfile::TempDir;
+
+/// How long anything here may take: a terraform command takes a fifth of a second, but cores are
+/// shared.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+/// `O_NONBLOCK` on Linux.
+const NONBLOCK: i32 = 0o4000;
+const LOOK: Duration = Duration::from_millis(10);
+
+pub(crate) fn module(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/modules").join(name)
+}
+
+pub(crate) fn spec(deployment: &DeploymentId) -> MachineSpec {
+    MachineSpec {
+        session: SessionId::mint(&SessionPrefix::default()),
+        deployment: deployment.clone(),
+        source: "9000".into(),
+        clone: CloneMode::Auto,
+        storage: None,
+        pool: None,
+        cores: 2,
+        memory_mib: 1024,
+        disk_gib: None,
+        network: None,
+        address_from: AddressFrom::Agent,
+        admin_user: "root".into(),
+        ssh_keys: Vec::new(),
+    }
+}
+
+/// Machines that are files.
+pub(crate) struct Files {
+    pub(crate) temp: TempDir,
+    pub(crate) deployment: DeploymentId,
+}
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        for name in ["machines", "made"] {
+            std::fs::create_dir(temp.path().join(name)).unwrap();
+        }
+        Self { temp, deployment: DeploymentId::mint() }
+    }
+
+    pub(crate) fn config(&self) -> TerraformConfig {
+        let mut config = TerraformConfig::new(module("files"), self.runs());
+        config.variables.insert("world".into(), self.temp.path().to_str().unwrap().into());
+        config.interrupt_grace = Duration::from_secs(5);
+        config
+    }
+
+    pub(crate) fn runs(&self) -> PathBuf {
+        self.temp.path().join("runs")
+    }
+
+    pub(crate) fn machine(&self, held: &Reservation) -> PathBuf {
+        self.temp.path().join("machines").join(held.machine.as_str())
+    }
+
+    /// How many machines were made for the session.
+    pub(crate) fn made(&self, session: &SessionId) -> usize {
+        let made = std::fs::read_to_string(self.temp.path().join("made").join(session.as_str()));
+        made.unwrap_or_default().lines().count()
+    }
+
+    pub(crate) fn provisioner(&self, config: TerraformConfig) -> TerraformProvisioner {
+        TerraformProvisioner::new(config, self.deployment.clone(), None).unwrap()
+    }
+}
+
+/// Machines of a simulated Proxmox VE.
+pub(crate) struct Cluster {
+    pub(crate) temp: TempDir,
+    pub(crate) sim: Simulator,
+    pub(crate) deployment: DeploymentId,
+}
+
+impl Cluster {
+    pub(crate) async fn new() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = SimConfig::nodes(3);
+        config.next_id = (100, 999_999);
+        let sim = Simulator::start(config, Arc::new(NullGuests::default())).await.unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("ca.pem"), sim.ca_pem()).unwrap();
+        let token = sim.token("daas@pve", "daas").unwrap();
+        std::fs::write(temp.path().join("token"), token).unwrap();
+        Self { temp, sim, deployment: DeploymentId::mint() }
+    }
+
+    pub(crate) fn platform(&self) -> Arc<dyn Provisioner> {
+        let token = Secret::new(self.sim.token("daas@pve", "daas").unwrap());
+        let mut config = ProxmoxConfig::with_token(self.sim.url().parse().unwrap(), token);
+        config.fingerprint = Some(self.sim.fingerprint().to_owned());
+        config.ids = IdRange { first: 5000, last: 5999 };
+        Arc::new(ProxmoxProvisioner::new(config, self.deployment.clone()).unwrap())
+    }
+
+    pub(crate) fn config(&self) -> TerraformConfig {
+        let mut config = TerraformConfig::new(module("sim"), self.temp.path().join("runs"));
+        let ca = self.temp.path().join("ca.pem");
+        config.variables.insert("pve_url".into(), self.sim.url().to_string().into());
+        config.variables.insert("pve_ca".into(), ca.to_str().unwrap().into());
+        config.secret_files.insert("pve_token".into(), self.temp.path().join("token"));
+        config.interrupt_grace = Duration::from_secs(5);
+        config
+    }
+
+    pub(crate) fn provisioner(&self, config: TerraformConfig) -> TerraformProvisioner {
+        let platform = Some(self.platform());
+        TerraformProvisioner::new(config, self.deployment.clone(), platform).unwrap()
+    }
+}
+
+/// Whatever a test comes to, no script is left waiting at a gate.
+impl Drop for Files {
+    fn drop(&mut self) {
+        let_pass(self.temp.path());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let_pass(self.temp.path());
+    }
+}
+
+/// Lets those pass who wait at a gate, also at one that was taken away.
+fn let_pass(directory: &Path) {
+    for name in ["gate", "gate.away"] {
+        // Without a reader it cannot be opened, and nobody waits.
+        let writer =
+            OpenOptions::new().write(true).custom_flags(NONBLOCK).open(directory.join(name));
+        drop(writer);
+    }
+}
+
+/// Takes a gate away from those to come; who waits at it goes on waiting.
+pub(crate) fn take_away(gate: &Path) {
+    std::fs::rename(gate, gate.with_extension("away")).unwrap();
+}
+
+/// A named pipe at which a module's script waits.
+pub(crate) fn gate(directory: &Path) -> PathBuf {
+    let path = directory.join("gate");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    path
+}
+
+pub(crate) async fn reserve(p: &TerraformProvisioner, spec: &MachineSpec) -> Reservation {
+    p.reserve(&spec.session, spec, &Taken::default()).await.unwrap()
+}
+
+/// Calls `ensure` as the engine does, until it has an answer.
+pub(crate) async fn make(
+    p: &TerraformProvisioner,
+    held: &Reservation,
+    spec: &MachineSpec,
+) -> Result<Machine> {
+    let work = async {
+        loop {
+            match p.ensure(held, spec, Power::Running, &Progress::silent()).await? {
+                Ensured::Done(machine) => return Ok(machine),
+                Ensured::Underway(u) => {
+                    let _ = tokio::time::timeout(u.check_after, u.wake.heard()).await;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, work).await.expect("made in time")
+}
+
+pub(crate) async fn remove(p: &TerraformProvisioner, held: &Reservation) -> Result<Destroyed> {
+    let work = async {
+        loop {
+            match p.destroy(held).await? {
+                Destroyed::Underway(u) => {
+                    let _ = tokio::time::timeout(u.check_after, u.wake.heard()).await;
+                }
+                end => return Ok(end),
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, work).await.expect("removed in time")
+}
+
+/// Waits until `there` is true.
+pub(crate) async fn until(what: &str, mut there: impl FnMut() -> bool) {
+    let mut ticks = tokio::time::interval(LOOK);
+    let work = async {
+        while !there() {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, work).await.expect(what);
+}
+
+/// The run directories that are left.
+pub(crate) fn left(runs: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(runs).unwrap().map(|e| e.unwrap().path());
+    entries.filter(|p| !p.file_name().unwrap().to_str().unwrap().starts_with('.')).collect()
+}
