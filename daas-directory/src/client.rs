@@ -331,9 +331,11 @@ fn answered<T>(
 ) -> Result<T, DirectoryError> {
     match answer {
         Some(Ok(answer)) => Ok(answer),
-        Some(Err(error)) => {
-            Err(DirectoryError::NoAnswer { server: server.to_owned(), doing, source: Some(error) })
-        }
+        Some(Err(error)) => Err(DirectoryError::NoAnswer {
+            server: server.to_owned(),
+            doing,
+            source: Some(Box::new(error)),
+        }),
         None => Err(shape(server, doing)),
     }
 }
@@ -370,7 +372,7 @@ fn unreachable(server: String, error: LdapError) -> DirectoryError {
         Some(why @ rustls::Error::InvalidCertificate(_)) => {
             DirectoryError::Untrusted { why: why.to_string(), server }
         }
-        _ => DirectoryError::Unreachable { server, source: error },
+        _ => DirectoryError::Unreachable { server, source: Box::new(error) },
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) enum DirectoryError {
     File { field: &'static str, path: PathBuf, source: std::io::Error },
     /// No connection could be made: nothing was done.
     #[error("cannot reach {server}; check directory.servers and that port 636 is open")]
-    Unreachable { server: String, source: LdapError },
+    Unreachable { server: String, source: Box<LdapError> },
     /// The server did not let us in in time: nothing was done.
     #[error("{server} does not answer within {after:?}; check that it runs")]
     Silent { server: String, after: Duration },
@@ -74,7 +74,7 @@ pub(crate) enum DirectoryError {
     Unmarked { name: String },
     /// The connection was lost or no answer came: whether it was done is unknown.
     #[error("{doing} on {server}: no answer; whether it was done is unknown")]
-    NoAnswer { server: String, doing: &'static str, source: Option<LdapError> },
+    NoAnswer { server: String, doing: &'static str, source: Option<Box<LdapError>> },
     /// Removed, and there still.
     #[error("{name} is there still on {server} after it was removed")]
     Stays { server: String, name: String },
