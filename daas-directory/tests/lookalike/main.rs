@@ -61,7 +61,7 @@ impl World {
 async fn pages_are_put_together() {
     let world = World::new();
     let copied = format!("daas-mark: {} desktop-2222222", world.deployment);
-    let pages = vec![
+    let pages = [
         [world.ours(2), world.ours(3)].concat(),
         // Somebody copied a mark to a computer of theirs.
         [world.ours(4), account("reception", &copied)].concat(),
