@@ -238,7 +238,8 @@ impl Lab {
             .args(["--no-ping", "--dhcp-rapid-commit", "--no-resolv", "--no-hosts"])
             // A domain's guests find it as any other name; without one nobody answers.
             .arg(format!("--server=/{}/{}", facts::DOMAIN, facts::ADDRESS))
-            .arg(format!("--rev-server={GATEWAY}/24,{}", facts::ADDRESS))
+            // Its address has a name too, or each Kerberos client waits ten seconds for one.
+            .arg(format!("--host-record={},{}", facts::HOST, facts::ADDRESS))
             .arg(format!("--dhcp-leasefile={}", file("leases")))
             .arg(format!("--pid-file={}", file("dnsmasq.pid")))
             .args(["--log-facility=-", "--log-dhcp"])
