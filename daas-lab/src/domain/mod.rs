@@ -58,6 +58,10 @@ impl Domain {
         }
         let ca_file = lab.base().join("domain-ca.pem");
         let domain = Domain { guests, guest, ca_file };
+        // The share asks winbind who somebody is, and it is up a moment later than LDAP.
+        let ready = "until getent passwd \"$1\" > /dev/null; do sleep 0.05; done";
+        let someone = format!("{}\\{}", facts::NETBIOS, facts::USERS[0].0);
+        domain.run(&["sh", "-c", ready, "ready", &someone]).await?;
         let ca = domain.run(&["cat", "/var/lib/samba/private/lab-tls/ca.pem"]).await?;
         std::fs::write(&domain.ca_file, ca).map_err(LabError::io("write the domain's CA"))?;
         Ok(domain)
