@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::thread::LinkNameSpaceType;
 
 use crate::cgroup;
+use crate::domain::facts;
 use crate::error::LabError;
 use crate::process::{self, Process};
 use crate::run::{Found, Made, Run};
@@ -235,6 +236,10 @@ impl Lab {
             .args(["--dhcp-range=10.77.0.50,10.77.0.200,1h", "--dhcp-authoritative"])
             // Pinging a free address first costs three seconds a lease, one after the other.
             .args(["--no-ping", "--dhcp-rapid-commit", "--no-resolv", "--no-hosts"])
+            // A domain's guests find it as any other name; without one nobody answers.
+            .arg(format!("--server=/{}/{}", facts::DOMAIN, facts::ADDRESS))
+            // Its address has a name too, or each Kerberos client waits ten seconds for one.
+            .arg(format!("--host-record={},{}", facts::HOST, facts::ADDRESS))
             .arg(format!("--dhcp-leasefile={}", file("leases")))
             .arg(format!("--pid-file={}", file("dnsmasq.pid")))
             .args(["--log-facility=-", "--log-dhcp"])
@@ -280,7 +285,8 @@ impl Drop for Lab {
     }
 }
 
-fn enter(namespace: &Path) -> io::Result<()> {
+/// Moves the calling thread into the network of this namespace file.
+pub(crate) fn enter(namespace: &Path) -> io::Result<()> {
     use std::os::fd::AsFd;
     let file = fs::File::open(namespace)?;
     rustix::thread::move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;

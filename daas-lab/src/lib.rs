@@ -4,12 +4,13 @@
 //! A [`Lab`] is one run: a network namespace with a bridge and DHCP, a place for disks, and a record
 //! on disk by which [`sweep`] finds what a killed run left. [`Templates`] builds and caches what disks
 //! are copied from. [`NspawnGuests`] makes guests on `daas-sim`'s traits, so that a machine of the
-//! simulated cluster truly boots. [`RdpClient`] looks at a desktop as a person would, and [`Leaks`]
+//! simulated cluster truly boots. [`Domain`] is an Active Directory for a test. [`RdpClient`] looks at a desktop as a person would, and [`Leaks`]
 //! proves that nothing is left.
 //!
 //! It needs root and a handful of Debian packages; [`tools::Missing`] says which.
 
 mod cgroup;
+pub mod domain;
 pub mod error;
 mod guest;
 mod lab;
@@ -24,6 +25,7 @@ pub mod tools;
 mod trace;
 pub mod trials;
 
+pub use domain::Domain;
 pub use error::LabError;
 pub use guest::{NspawnGuest, NspawnGuests, Output};
 pub use lab::{GATEWAY, Lab, LabConfig};

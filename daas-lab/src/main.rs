@@ -73,6 +73,8 @@ fn templates(config: &LabConfig) -> anyhow::Result<()> {
 
 fn up(config: LabConfig, name: &str, template: &str, key: Option<String>) -> anyhow::Result<()> {
     let recipe = Recipe::named(template)?;
+    // Before the lab is entered, where no package can be fetched.
+    Templates::new(&config.cache).ensure(&recipe)?;
     let lab = Arc::new(Lab::open(config)?);
     lab.enter()?;
     let runtime = tokio::runtime::Runtime::new()?;

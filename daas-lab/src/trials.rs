@@ -2,10 +2,14 @@
 //! or were not asked for, are ignored, with the reason and the line that makes them run; where
 //! `CI=true` they fail instead.
 
+use std::future::Future;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::lab::{Lab, LabConfig};
+use crate::leaks::Leaks;
 use crate::tools::{DESKTOP_TOOLS, GUEST_TOOLS, Missing};
 
 /// The line that makes ignored trials run.
@@ -64,6 +68,34 @@ pub fn run(trials: Vec<Trial>) {
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.exit_code() != ExitCode::SUCCESS {
         conclusion.exit();
+    }
+}
+
+/// Opens a lab, runs `trial` from within its network, closes the lab and checks that nothing of it
+/// is left. For the thread of a [`trial`], which stays in the lab's network.
+///
+/// # Panics
+/// The lab cannot be opened or cleared, or something is left of it; and when `trial` does, after
+/// the lab has been cleared.
+pub fn in_lab<F: Future<Output = ()>>(trial: impl FnOnce(Arc<Lab>) -> F) {
+    let config = LabConfig::from_env();
+    let run = || -> Result<(), crate::LabError> {
+        let lab = Arc::new(Lab::open(config.clone())?);
+        lab.enter()?;
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all().build();
+        let runtime = runtime.map_err(crate::LabError::io("start a runtime"))?;
+        runtime.block_on(trial(Arc::clone(&lab)));
+        // What still runs in it is in the lab.
+        drop(runtime);
+        lab.close()?;
+        match Leaks::of_absent(&config, lab.id()).check() {
+            left if left.is_empty() => Ok(()),
+            left => Err(crate::LabError::Left(left)),
+        }
+    };
+    if let Err(error) = run() {
+        panic!("{error}");
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use daas_lab::trials::{self, Needs};
 use daas_lab::{
-    Lab, LabConfig, Leaks, NspawnGuest, NspawnGuests, RdpClient, RdpTarget, Recipe, sweep,
+    LabConfig, Leaks, NspawnGuest, NspawnGuests, RdpClient, RdpTarget, Recipe, Templates, sweep,
 };
 use daas_sim::guest::{AgentError, Guest, GuestError, GuestMaker, GuestSpec, GuestState, Seed};
 use serde_json::json;
@@ -42,6 +42,11 @@ fn main() {
         trials::trial("a_panic_leaves_nothing", Needs::Guests, a_panic_leaves_nothing),
         trials::trial("a_killed_process_is_swept", Needs::Guests, a_killed_process_is_swept),
         trials::trial("four_at_once", Needs::Guests, four_at_once),
+        trials::trial(
+            "a_packed_template_keeps_capabilities",
+            Needs::Guests,
+            a_packed_template_keeps_capabilities,
+        ),
         trials::trial("shows_a_desktop", Needs::Desktop, shows_a_desktop),
     ]);
 }
@@ -284,6 +289,25 @@ fn four_at_once() {
     });
 }
 
+/// A template that came from another machine, packed, is the one that was packed.
+fn a_packed_template_keeps_capabilities() {
+    const NAME: &str = "security.capability";
+    // `cap_net_raw=ep`, revision 2 (`linux/capability.h`).
+    const VALUE: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let (tree, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ping = tree.path().join("ping");
+    std::fs::write(&ping, "").unwrap();
+    rustix::fs::setxattr(&ping, NAME, &VALUE, rustix::fs::XattrFlags::empty()).unwrap();
+    let (templates, recipe) = (Templates::new(cache.path()), Recipe::base());
+    let mut tar = Command::new("tar");
+    tar.args(["--zstd", "--xattrs", "-C"]).arg(tree.path()).arg("-cf").arg(templates.pack(&recipe));
+    assert!(tar.arg(".").status().unwrap().success());
+    let unpacked = templates.ensure(&recipe).unwrap().join("ping");
+    let mut found = [0; 64];
+    let length = rustix::fs::getxattr(&unpacked, NAME, &mut found).unwrap();
+    assert_eq!(found[..length], VALUE);
+}
+
 fn shows_a_desktop() {
     in_lab(&[Recipe::desk()], async |guests| {
         let seed = Seed {
@@ -320,21 +344,12 @@ fn shows_a_desktop() {
 
 /// Runs a trial in a lab of its own, from within its network, and checks that nothing is left.
 fn in_lab<F: Future<Output = ()>>(recipes: &[Recipe], trial: impl FnOnce(Arc<NspawnGuests>) -> F) {
-    let config = LabConfig::from_env();
-    let lab = Arc::new(Lab::open(config.clone()).unwrap());
-    let id = lab.id().to_owned();
-    lab.enter().unwrap();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
+    trials::in_lab(async |lab| {
         let images: Vec<(&str, Recipe)> = recipes.iter().map(|r| (r.name, r.clone())).collect();
-        let guests = Arc::new(NspawnGuests::prepare(Arc::clone(&lab), &images).await.unwrap());
+        let guests = Arc::new(NspawnGuests::prepare(lab, &images).await.unwrap());
         trial(Arc::clone(&guests)).await;
         guests.close().await;
     });
-    drop(runtime);
-    lab.close().unwrap();
-    assert_eq!(left_of(&config, &id), Vec::<String>::new());
 }
 
 /// What there is of a lab that ought to be gone.

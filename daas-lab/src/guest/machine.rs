@@ -50,8 +50,11 @@ struct Power {
 }
 
 impl NspawnGuest {
-    /// A disk on top of `lower`, without power.
-    pub(super) async fn make(lab: Arc<Lab>, lower: PathBuf) -> Result<NspawnGuest, GuestError> {
+    /// A disk on top of the trees `lower` (the topmost first), without power.
+    pub(super) async fn make(
+        lab: Arc<Lab>,
+        lower: Vec<PathBuf>,
+    ) -> Result<NspawnGuest, GuestError> {
         let number = lab.next_number();
         let machine = Machine {
             name: format!("{}-{number}", lab.namespace()),
@@ -89,13 +92,27 @@ impl NspawnGuest {
     /// # Errors
     /// No power, or the program cannot be started. A program that fails is an answer.
     pub async fn exec(&self, argv: &[&str]) -> Result<Output, GuestError> {
+        self.exec_with(argv, b"").await
+    }
+
+    /// As [`NspawnGuest::exec`], with `input` on the program's standard input: how a password gets
+    /// in without being seen in a list of processes.
+    ///
+    /// # Errors
+    /// No power, or the program cannot be started. A program that fails is an answer.
+    pub async fn exec_with(&self, argv: &[&str], input: &[u8]) -> Result<Output, GuestError> {
         let leader = *self.shared.leader.borrow();
         let leader = leader.ok_or(GuestError::Off)?;
         let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
-        inside::exec(leader, &argv, &[], b"").await.map_err(|source| GuestError::Io {
+        inside::exec(leader, &argv, &[], input).await.map_err(|source| GuestError::Io {
             doing: format!("run {} in {}", argv.first().map_or("", |s| s), self.shared.name),
             source,
         })
+    }
+
+    /// Where what the guest wrote lies.
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.shared.dir.join("up")
     }
 
     pub(super) fn is_erased(&self) -> bool {
@@ -254,7 +271,7 @@ fn keep_seed(machine: &Machine, first: &Seed, later: &Seed) -> Result<(), GuestE
     Ok(())
 }
 
-fn mount_overlay(dir: &Path, lower: &Path) -> Result<(), LabError> {
+fn mount_overlay(dir: &Path, lower: &[PathBuf]) -> Result<(), LabError> {
     for part in [dir.to_owned(), dir.join("up"), dir.join("work"), dir.join("root")] {
         fs::create_dir(&part).map_err(LabError::io(format!("make {}", part.display())))?;
     }
@@ -262,9 +279,10 @@ fn mount_overlay(dir: &Path, lower: &Path) -> Result<(), LabError> {
     fs::set_permissions(dir.join("up"), fs::Permissions::from_mode(0o755))
         .map_err(LabError::io("open a guest's root"))?;
     let (upper, work) = (dir.join("up"), dir.join("work"));
+    let lower: Vec<String> = lower.iter().map(|tree| tree.display().to_string()).collect();
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
-        lower.display(),
+        lower.join(":"),
         upper.display(),
         work.display()
     );

@@ -30,7 +30,8 @@ pub(crate) const GUEST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/u
 /// Makes guests of templates, in one lab.
 pub struct NspawnGuests {
     lab: Arc<Lab>,
-    images: BTreeMap<String, PathBuf>,
+    /// The trees each image stands on, the topmost first.
+    images: BTreeMap<String, Vec<PathBuf>>,
     made: Mutex<Vec<Arc<NspawnGuest>>>,
 }
 
@@ -49,7 +50,7 @@ impl NspawnGuests {
         let templates = Templates::new(&lab.config().cache);
         let ready = tokio::task::spawn_blocking(move || {
             let ensure = |(name, recipe): (String, Recipe)| {
-                templates.ensure(&recipe).map(|tree| (name, tree))
+                templates.ensure(&recipe).map(|tree| (name, vec![tree]))
             };
             wanted.into_iter().map(ensure).collect::<Result<BTreeMap<_, _>, _>>()
         });
@@ -58,6 +59,12 @@ impl NspawnGuests {
             source: std::io::Error::other(error),
         })??;
         Ok(NspawnGuests { lab, images, made: Mutex::new(Vec::new()) })
+    }
+
+    /// Guests of one image that stands on these trees, the topmost first.
+    pub(crate) fn on_trees(lab: Arc<Lab>, image: &str, trees: Vec<PathBuf>) -> NspawnGuests {
+        let images = BTreeMap::from([(image.to_owned(), trees)]);
+        NspawnGuests { lab, images, made: Mutex::new(Vec::new()) }
     }
 
     /// As [`GuestMaker::make`], but gives the guest as what it is.
