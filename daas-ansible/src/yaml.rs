@@ -1,6 +1,6 @@
 //! Data as YAML that Ansible takes for data and nothing else.
 //!
-//! A text is written as `!unsafe "…"`: Ansible gives it back as it is, while it would run what looks
+//! A text that holds a brace is written as `!unsafe "…"`: Ansible gives it back as it is, while it would run what looks
 //! like a template (`{{ … }}`) in any other. All is ASCII, so that no reader stumbles over a letter.
 
 use std::fmt::Write;
@@ -32,7 +32,8 @@ fn write_value(out: &mut String, value: &Value, texts: Texts) {
             let _ = write!(out, "{number}");
         }
         Value::String(text) => {
-            if texts == Texts::Plain {
+            // Only where it matters: Ansible reads `!unsafe "yes"` as a truth, and "007" as a number.
+            if texts == Texts::Plain && text.contains('{') {
                 out.push_str("!unsafe ");
             }
             write_text(out, text);
@@ -84,7 +85,7 @@ mod tests {
             json!({"a": ["x\"y\\z", 1, true, null], "é": {"b": "{{ 1 }}\n\u{2028}🦀\u{7f}"}});
         assert_eq!(
             document(&value, Texts::Plain),
-            "{\"a\": [!unsafe \"x\\\"y\\\\z\", 1, true, null], \"\\xe9\": {\"b\": \
+            "{\"a\": [\"x\\\"y\\\\z\", 1, true, null], \"\\xe9\": {\"b\": \
              !unsafe \"{{ 1 }}\\x0a\\u2028\\U0001f980\\x7f\"}}\n"
         );
         assert_eq!(document(&json!("{{ a }}"), Texts::Templates), "\"{{ a }}\"\n");
