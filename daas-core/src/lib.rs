@@ -37,6 +37,7 @@ pub mod machine;
 pub mod owner;
 pub mod progress;
 pub mod provisioner;
+pub mod reporter;
 pub mod secret;
 pub mod session;
 pub mod store;

@@ -34,8 +34,8 @@ pub(crate) fn steps(target: &ActivityTarget) -> Vec<Step> {
         },
         file("token of the activity reporter", TOKEN, target.token.expose(), "600"),
         file("settings of the activity reporter", ENVIRONMENT, &environment, "600"),
-        file("activity reporter", SCRIPT, include_str!("reporter.sh"), "755"),
-        file("unit of the activity reporter", UNIT_FILE, include_str!("reporter.service"), "644"),
+        file("activity reporter", SCRIPT, daas_core::reporter::SCRIPT, "755"),
+        file("unit of the activity reporter", UNIT_FILE, daas_core::reporter::UNIT, "644"),
         Step {
             name: "start of the activity reporter".to_owned(),
             when: When::Prepare,

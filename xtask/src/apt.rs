@@ -32,7 +32,10 @@ pub(crate) fn obstacle() -> Option<String> {
     if !is_root() {
         return Some("needs root: sudo -E cargo xtask test --install".to_owned());
     }
-    let missing = missing();
+    let mut missing = missing();
+    if !crate::ansible::is_there() {
+        missing.push("Ansible");
+    }
     (!missing.is_empty())
         .then(|| format!("needs {}: cargo xtask test --install", missing.join(" ")))
 }

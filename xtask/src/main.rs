@@ -1,6 +1,7 @@
 //! The project's chores, so that cargo is the only tool a newcomer needs: `cargo xtask test` and
 //! `cargo xtask check`. What CI runs, you run.
 
+mod ansible;
 mod apt;
 mod check;
 mod tally;
