@@ -290,7 +290,9 @@ impl Handler for Connection {
         _modes: &[(russh::Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        session.channel_failure(channel)
+        // Commands run as well without one, and whoever asks for it (`ssh -tt`, Ansible) may take a
+        // refusal for a lost connection.
+        session.channel_success(channel)
     }
 
     async fn subsystem_request(
