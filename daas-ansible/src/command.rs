@@ -158,6 +158,9 @@ fn command(config: &AnsibleConfig, run: &RunDir, playbook: &Playbook<'_>) -> Com
         .env("ANSIBLE_CALLBACK_PLUGINS", own("plugins"))
         .env("ANSIBLE_STDOUT_CALLBACK", events::PLUGIN_NAME)
         .env("ANSIBLE_LOCAL_TEMP", own("tmp"))
+        // One that is there: each module makes a directory of its own in it, for its user alone, and
+        // warns of nothing that people should know.
+        .env("ANSIBLE_REMOTE_TEMP", "/var/tmp")
         .env("ANSIBLE_SSH_CONTROL_PATH_DIR", own("c"))
         .env("ANSIBLE_HOST_KEY_CHECKING", "True")
         .env("ANSIBLE_PIPELINING", yes(config.pipelining))
