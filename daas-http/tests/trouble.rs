@@ -100,6 +100,7 @@ async fn a_store_that_is_away_is_503_and_its_causes_stay_inside() {
     store.expect_get().returning(|_| Err(away()));
     store.expect_list().returning(|_, _| Err(away()));
     store.expect_next_due().returning(|| Err(away()));
+    store.expect_events().returning(|_, _, _| Err(away()));
     store.expect_tally().returning(|| Err(away()));
     let router = face(store, false).await;
     let id = "/api/v1/sessions/desktop-aaaaaaa";
