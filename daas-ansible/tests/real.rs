@@ -15,9 +15,9 @@ use daas_core::configurator::{ActivityTarget, Configurator, GuestContext, Stage}
 use daas_core::progress::Progress;
 use daas_core::secret::{Secret, crypt_password};
 use daas_core::template::Template;
-use daas_lab::trials::Needs;
-use daas_lab::{Lab, LabConfig, Leaks, NspawnGuest, NspawnGuests, Recipe};
-use daas_sim::guest::{Guest, GuestMaker, GuestSpec, GuestState, Seed};
+use daas_lab::trials::{self, Needs};
+use daas_lab::{NspawnGuest, NspawnGuests, Recipe};
+use daas_sim::guest::{Guest, GuestSpec, GuestState, Seed};
 use support::{Place, TOKEN, assign};
 use tokio::time::timeout;
 
@@ -28,7 +28,7 @@ fn main() {
     let trials = vec![
         support::trial("the_roles_are_clean", None, the_roles_are_clean),
         support::trial("a_second_apply_changes_nothing", Needs::Guests.missing(), || {
-            in_lab(a_second_apply_changes_nothing);
+            with_desks(a_second_apply_changes_nothing);
         }),
     ];
     libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit();
@@ -169,21 +169,7 @@ fn seed(key: &str) -> Seed {
     }
 }
 
-/// Runs a trial in a lab of its own, from within its network, and checks that nothing is left.
-fn in_lab<F: Future<Output = ()>>(trial: impl FnOnce(Arc<NspawnGuests>) -> F) {
-    let config = LabConfig::from_env();
-    let lab = Arc::new(Lab::open(config.clone()).unwrap());
-    let id = lab.id().to_owned();
-    lab.enter().unwrap();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let images = [("desk", Recipe::desk())];
-        let guests = Arc::new(NspawnGuests::prepare(Arc::clone(&lab), &images).await.unwrap());
-        trial(Arc::clone(&guests)).await;
-        guests.close().await;
-    });
-    drop(runtime);
-    lab.close().unwrap();
-    assert_eq!(Leaks::of_absent(&config, &id).check(), Vec::<String>::new());
+/// Runs a trial with desktop guests.
+fn with_desks<F: Future<Output = ()>>(trial: impl FnOnce(Arc<NspawnGuests>) -> F) {
+    trials::with_guests(&[Recipe::desk()], trial);
 }

@@ -6,10 +6,13 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use daas_sim::guest::GuestMaker;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::guest::NspawnGuests;
 use crate::lab::{Lab, LabConfig};
 use crate::leaks::Leaks;
+use crate::template::Recipe;
 use crate::tools::{DESKTOP_TOOLS, GUEST_TOOLS, Missing};
 
 /// The line that makes ignored trials run.
@@ -97,6 +100,25 @@ pub fn in_lab<F: Future<Output = ()>>(trial: impl FnOnce(Arc<Lab>) -> F) {
     if let Err(error) = run() {
         panic!("{error}");
     }
+}
+
+/// The same, with guests made from these recipes under their names.
+///
+/// # Panics
+/// As [`in_lab`]; and when a template cannot be prepared.
+pub fn with_guests<F: Future<Output = ()>>(
+    recipes: &[Recipe],
+    trial: impl FnOnce(Arc<NspawnGuests>) -> F,
+) {
+    in_lab(async |lab| {
+        let images: Vec<(&str, Recipe)> = recipes.iter().map(|r| (r.name, r.clone())).collect();
+        let guests = match NspawnGuests::prepare(lab, &images).await {
+            Ok(guests) => Arc::new(guests),
+            Err(error) => panic!("{error}"),
+        };
+        trial(Arc::clone(&guests)).await;
+        guests.close().await;
+    });
 }
 
 #[expect(clippy::print_stdout, reason = "a test runner's report")]

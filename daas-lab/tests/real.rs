@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a trial may panic")]
 
-use std::future::Future;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use daas_lab::trials::{self, Needs};
 use daas_lab::{
     LabConfig, Leaks, NspawnGuest, NspawnGuests, RdpClient, RdpTarget, Recipe, Templates, sweep,
 };
-use daas_sim::guest::{AgentError, Guest, GuestError, GuestMaker, GuestSpec, GuestState, Seed};
+use daas_sim::guest::{AgentError, Guest, GuestError, GuestSpec, GuestState, Seed};
 use serde_json::json;
 
 /// Set for the child that [`a_killed_process_is_swept`] kills.
@@ -52,7 +51,7 @@ fn main() {
 }
 
 fn boots_with_a_lease_and_ssh() {
-    in_lab(&[Recipe::base()], async |guests| {
+    trials::with_guests(&[Recipe::base()], async |guests| {
         let seed = seed("desktop-2222222", 1);
         let guest = boot(&guests, "base", &seed).await;
         let address = guests.lab().lease(&seed.mac).unwrap();
@@ -71,7 +70,7 @@ fn boots_with_a_lease_and_ssh() {
 }
 
 fn reboots_inside() {
-    in_lab(&[Recipe::base()], async |guests| {
+    trials::with_guests(&[Recipe::base()], async |guests| {
         let seed = seed("desktop-2222222", 1);
         let guest = boot(&guests, "base", &seed).await;
         let boot_id = boot_of(&guest).await;
@@ -87,7 +86,7 @@ fn reboots_inside() {
 }
 
 fn seeds_a_user() {
-    in_lab(&[Recipe::base()], async |guests| {
+    trials::with_guests(&[Recipe::base()], async |guests| {
         let seed = Seed {
             user: Some("alice".to_owned()),
             password_hash: Some(HASH.to_owned()),
@@ -106,7 +105,7 @@ fn seeds_a_user() {
 }
 
 fn takes_a_fixed_address() {
-    in_lab(&[Recipe::base()], async |guests| {
+    trials::with_guests(&[Recipe::base()], async |guests| {
         let address = "10.77.0.40".parse().unwrap();
         let seed = Seed { address: Some(address), ..seed("desktop-2222222", 1) };
         let guest = boot(&guests, "base", &seed).await;
@@ -117,7 +116,7 @@ fn takes_a_fixed_address() {
 }
 
 fn answers_as_a_guest_agent() {
-    in_lab(&[Recipe::base()], async |guests| {
+    trials::with_guests(&[Recipe::base()], async |guests| {
         let seed = seed("desktop-2222222", 1);
         let guest = make(&guests, "base").await;
         let call = async |command: &str, arguments| guest.agent(command, arguments).await;
@@ -153,7 +152,7 @@ fn answers_as_a_guest_agent() {
 }
 
 fn keeps_its_disk_through_power() {
-    in_lab(&[Recipe::base()], async |guests| {
+    trials::with_guests(&[Recipe::base()], async |guests| {
         let seed = seed("desktop-2222222", 1);
         let guest = boot(&guests, "base", &seed).await;
         guest.exec(&["sh", "-c", "echo mine > /root/kept; sync"]).await.unwrap();
@@ -170,7 +169,7 @@ fn keeps_its_disk_through_power() {
 }
 
 fn ends_in_order_and_by_itself() {
-    in_lab(&[Recipe::base()], async |guests| {
+    trials::with_guests(&[Recipe::base()], async |guests| {
         let seed = seed("desktop-2222222", 1);
         let guest = boot(&guests, "base", &seed).await;
         guest.shutdown(Duration::from_secs(20)).await.unwrap();
@@ -186,7 +185,7 @@ fn ends_in_order_and_by_itself() {
 }
 
 fn stops_at_any_moment() {
-    in_lab(&[Recipe::base()], async |guests| {
+    trials::with_guests(&[Recipe::base()], async |guests| {
         let lab = Arc::clone(guests.lab());
         let seed = seed("desktop-2222222", 1);
         let guest = boot(&guests, "base", &seed).await;
@@ -207,7 +206,7 @@ fn stops_at_any_moment() {
 }
 
 fn erase_leaves_nothing() {
-    in_lab(&[Recipe::base()], async |guests| {
+    trials::with_guests(&[Recipe::base()], async |guests| {
         let lab = Arc::clone(guests.lab());
         let leaks = Leaks::of(lab.config(), lab.id());
         let guest = boot(&guests, "base", &seed("desktop-2222222", 1)).await;
@@ -225,7 +224,7 @@ fn a_panic_leaves_nothing() {
     let config = LabConfig::from_env();
     let (tell, told) = std::sync::mpsc::channel();
     let ended = std::thread::spawn(move || {
-        in_lab(&[Recipe::base()], async |guests| {
+        trials::with_guests(&[Recipe::base()], async |guests| {
             let guest = boot(&guests, "base", &seed("desktop-2222222", 1)).await;
             tell.send(guests.lab().id().to_owned()).unwrap();
             panic!("on purpose, with {} up", guest.name());
@@ -265,7 +264,7 @@ fn a_killed_process_is_swept() {
 
 /// Opens a lab, boots a guest, says so, and waits to be killed.
 fn victim() {
-    in_lab(&[Recipe::base()], async |guests| {
+    trials::with_guests(&[Recipe::base()], async |guests| {
         let _guest = boot(&guests, "base", &seed("desktop-2222222", 1)).await;
         say(guests.lab().id());
         // Ends too when the parent does, so that no victim stays behind.
@@ -275,7 +274,7 @@ fn victim() {
 }
 
 fn four_at_once() {
-    in_lab(&[Recipe::base()], async |guests| {
+    trials::with_guests(&[Recipe::base()], async |guests| {
         let one = async |number: u8| {
             let seed = seed(&format!("desktop-222222{number}"), number);
             boot(&guests, "base", &seed).await;
@@ -309,7 +308,7 @@ fn a_packed_template_keeps_capabilities() {
 }
 
 fn shows_a_desktop() {
-    in_lab(&[Recipe::desk()], async |guests| {
+    trials::with_guests(&[Recipe::desk()], async |guests| {
         let seed = Seed {
             user: Some("alice".to_owned()),
             password_hash: Some(HASH.to_owned()),
@@ -339,16 +338,6 @@ fn shows_a_desktop() {
         let refused = wrong.wait_colours(1000, Duration::from_secs(6)).await;
         assert!(refused.is_err(), "a wrong password shows no desktop: {refused:?}");
         wrong.close().await.unwrap();
-    });
-}
-
-/// Runs a trial in a lab of its own, from within its network, and checks that nothing is left.
-fn in_lab<F: Future<Output = ()>>(recipes: &[Recipe], trial: impl FnOnce(Arc<NspawnGuests>) -> F) {
-    trials::in_lab(async |lab| {
-        let images: Vec<(&str, Recipe)> = recipes.iter().map(|r| (r.name, r.clone())).collect();
-        let guests = Arc::new(NspawnGuests::prepare(lab, &images).await.unwrap());
-        trial(Arc::clone(&guests)).await;
-        guests.close().await;
     });
 }
 

@@ -15,8 +15,8 @@ use daas_core::progress::Progress;
 use daas_core::secret::{Secret, crypt_password};
 use daas_core::template::Template;
 use daas_lab::trials::{self, Needs};
-use daas_lab::{Lab, LabConfig, Leaks, NspawnGuest, NspawnGuests, RdpClient, RdpTarget, Recipe};
-use daas_sim::guest::{Guest, GuestMaker, GuestSpec, GuestState, Seed};
+use daas_lab::{Lab, NspawnGuest, NspawnGuests, RdpClient, RdpTarget, Recipe};
+use daas_sim::guest::{Guest, GuestSpec, GuestState, Seed};
 use daas_ssh::{SshConfig, SshConfigurator};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
@@ -35,13 +35,13 @@ const MAC: &str = "BC:24:11:00:00:01";
 fn main() {
     trials::run(vec![
         trials::trial("a_second_apply_changes_nothing", Needs::Guests, || {
-            in_lab(a_second_apply_changes_nothing);
+            with_desks(a_second_apply_changes_nothing);
         }),
         trials::trial("a_guest_without_network_is_worth_another_try", Needs::Guests, || {
-            in_lab(a_guest_without_network_is_worth_another_try);
+            with_desks(a_guest_without_network_is_worth_another_try);
         }),
         trials::trial("the_reporter_tells_who_is_there", Needs::Desktop, || {
-            in_lab(the_reporter_tells_who_is_there);
+            with_desks(the_reporter_tells_who_is_there);
         }),
     ]);
 }
@@ -337,21 +337,7 @@ fn seed(key: &str) -> Seed {
     }
 }
 
-/// Runs a trial in a lab of its own, from within its network, and checks that nothing is left.
-fn in_lab<F: Future<Output = ()>>(trial: impl FnOnce(Arc<NspawnGuests>) -> F) {
-    let config = LabConfig::from_env();
-    let lab = Arc::new(Lab::open(config.clone()).unwrap());
-    let id = lab.id().to_owned();
-    lab.enter().unwrap();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let images = [("desk", Recipe::desk())];
-        let guests = Arc::new(NspawnGuests::prepare(Arc::clone(&lab), &images).await.unwrap());
-        trial(Arc::clone(&guests)).await;
-        guests.close().await;
-    });
-    drop(runtime);
-    lab.close().unwrap();
-    assert_eq!(Leaks::of_absent(&config, &id).check(), Vec::<String>::new());
+/// Runs a trial with desktop guests.
+fn with_desks<F: Future<Output = ()>>(trial: impl FnOnce(Arc<NspawnGuests>) -> F) {
+    trials::with_guests(&[Recipe::desk()], trial);
 }

@@ -345,6 +345,12 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_modules_take_the_same_variables() {
+        let bpg = include_str!("../modules/proxmox-bpg/variables.tf");
+        assert_eq!(bpg, include_str!("../modules/proxmox-telmate/variables.tf"));
+    }
+
+    #[test]
     fn the_hash_tells_files_apart() {
         let files = |list: &[(&str, &str)]| {
             hash(&list.iter().map(|(p, c)| (p.into(), c.as_bytes().to_vec())).collect())

@@ -4,7 +4,6 @@
 //! on its way, and cause the effect after that proof, and after its session has ended: it is found
 //! here by its mark, and retracted like an orphan.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Inner;
-use crate::clock::between;
+use super::sightings::Sightings;
 use crate::configurator::{Configurator, EffectInventory, EffectThere, GuestContext};
 use crate::error::Result;
 use crate::ids::SessionId;
@@ -48,7 +47,7 @@ pub struct EffectFinding {
 /// What the sweep of effects remembers between two turns.
 #[derive(Debug, Default)]
 pub(super) struct EffectSweep {
-    first_seen: Mutex<HashMap<EffectFinding, Timestamp>>,
+    seen: Sightings<EffectFinding>,
     report: Mutex<Option<EffectReport>>,
 }
 
@@ -58,24 +57,10 @@ impl EffectSweep {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether this orphan was seen before, longer ago than the grace.
-    fn seen_long_enough(&self, orphan: &EffectFinding, inner: &Inner) -> bool {
-        let now = inner.now();
-        let mut seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match seen.get(orphan) {
-            Some(first) => between(*first, now) >= inner.limits().orphan_grace,
-            None => {
-                seen.insert(orphan.clone(), now);
-                false
-            }
-        }
-    }
-
     /// Forgets what `report` no longer calls an orphan; not what may be where nobody could look.
     fn keep_only(&self, report: &EffectReport) {
         if report.failures.is_empty() {
-            let mut seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.retain(|orphan, _| report.orphans.contains(orphan));
+            self.seen.keep_only(|orphan| report.orphans.contains(orphan));
         }
     }
 }
@@ -149,6 +134,7 @@ async fn sort(
     report: &mut EffectReport,
     due: &mut Vec<Due>,
 ) -> Result<()> {
+    let grace = inner.limits().orphan_grace;
     for EffectThere { session, effect } in inventory.effects_there().await? {
         report.effects += 1;
         let finding = EffectFinding { session, effect };
@@ -156,7 +142,7 @@ async fn sort(
             Standing::Live => {}
             Standing::Unknown => report.unknown.push(finding),
             Standing::Orphan(_) => {
-                if inner.effect_sweep.seen_long_enough(&finding, inner) {
+                if inner.effect_sweep.seen.seen_long_enough(&finding, inner.now(), grace) {
                     due.push((Arc::clone(configurator), finding.clone()));
                 }
                 report.orphans.push(finding);

@@ -25,6 +25,7 @@ mod ready;
 mod requests;
 mod retention;
 mod run;
+mod sightings;
 mod worker;
 
 use std::collections::HashMap;

@@ -1,6 +1,5 @@
 //! The sweep: what the hypervisor has is compared with what the store knows.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -8,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Inner;
-use crate::clock::between;
+use super::sightings::Sightings;
 use crate::error::Result;
 use crate::ids::{BackendName, MachineId, SessionId};
 use crate::machine::{Destroyed, Listed, MarkSeen, Reservation};
@@ -52,7 +51,7 @@ pub struct Finding {
 /// What the sweep remembers between two turns.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    first_seen: Mutex<HashMap<(BackendName, MachineId, SessionId), Timestamp>>,
+    seen: Sightings<(BackendName, MachineId, SessionId)>,
     report: Mutex<Option<SweepReport>>,
 }
 
@@ -153,6 +152,7 @@ async fn sort(
 ) -> Result<()> {
     report.machines += listed.len();
     let name = provisioner.name().clone();
+    let grace = inner.limits().orphan_grace;
     let mut still_there = Vec::new();
     for machine in listed {
         let standing = standing(inner, &name, &machine).await?;
@@ -166,34 +166,14 @@ async fn sort(
                 let key = (name.clone(), machine.machine.clone(), machine.session.clone());
                 still_there.push(key.clone());
                 report.orphans.push(finding);
-                if inner.sweep.seen_long_enough(&key, inner) {
+                if inner.sweep.seen.seen_long_enough(&key, inner.now(), grace) {
                     due.push((Arc::clone(provisioner), machine));
                 }
             }
         }
     }
-    inner.sweep.keep_only(&name, &still_there);
+    inner.sweep.seen.keep_only(|key| key.0 != name || still_there.contains(key));
     Ok(())
-}
-
-impl Sweep {
-    /// Whether this orphan was seen before, longer ago than the grace.
-    fn seen_long_enough(&self, key: &(BackendName, MachineId, SessionId), inner: &Inner) -> bool {
-        let now = inner.now();
-        let mut seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match seen.get(key) {
-            Some(first) => between(*first, now) >= inner.limits().orphan_grace,
-            None => {
-                seen.insert(key.clone(), now);
-                false
-            }
-        }
-    }
-
-    fn keep_only(&self, name: &BackendName, there: &[(BackendName, MachineId, SessionId)]) {
-        let mut seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|key, _| &key.0 != name || there.contains(key));
-    }
 }
 
 /// What a listed machine is to us, by the store.

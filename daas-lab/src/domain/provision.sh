@@ -15,8 +15,8 @@ printf '127.0.0.1 localhost\n%s %s %s\n' "$ADDRESS" "$fqdn" "$HOST" > /etc/hosts
 samba-tool domain provision --realm="$REALM" --domain="$NETBIOS" --host-name="$HOST" \
     --server-role=dc --dns-backend=SAMBA_INTERNAL --use-rfc2307 --host-ip="$ADDRESS" \
     --adminpass="$ADMIN_PASSWORD" --option='interfaces=lo eth0' \
-    --option='bind interfaces only=yes' > /root/provision.log 2>&1 || {
-    tail -n 20 /root/provision.log >&2
+    --option='bind interfaces only=yes' > /var/log/provision.log 2>&1 || {
+    tail -n 20 /var/log/provision.log >&2
     exit 1
 }
 cp /var/lib/samba/private/krb5.conf /etc/krb5.conf
