@@ -127,6 +127,8 @@ pub(crate) async fn writer(path: &Path, now: Timestamp) -> Result<SqliteConnecti
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        // Else each savepoint copies the pages it may have to undo to a file.
+        .pragma("temp_store", "MEMORY")
         .connect()
         .await
         .map_err(unreadable)?;

@@ -4,8 +4,9 @@ use sqlx::{AssertSqlSafe, Row};
 
 use crate::{list, open, sql};
 
-/// Tables of few rows whatever happens: one per phase, per key, or one at all.
-const SMALL: [&str; 4] = ["phase_count", "api_key", "total", "deployment"];
+/// Tables of few rows whatever happens: one per phase, per key, or one at all; and a list that is
+/// bound.
+const SMALL: [&str; 5] = ["phase_count", "api_key", "total", "deployment", "json_each"];
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table() {

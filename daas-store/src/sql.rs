@@ -28,7 +28,7 @@ impl Sql {
         }
     }
 
-    #[cfg(test)]
+    /// Its text.
     pub(crate) fn text(&self) -> &str {
         match &self.0 {
             Text::Fixed(text) => text,
@@ -53,14 +53,18 @@ statements! {
         lease_until = NULL WHERE wake_at IS NOT NULL AND lease_until IS NOT NULL";
 
     SESSION_GET = "SELECT record FROM session WHERE id = ?";
-    SESSION_INSERT = "INSERT INTO session (id, version, realm, name, organisation, template, label,
-        phase, live, cores, memory_mib, created_at, ready_at, ended_at, record)
+    SESSION_TAKEN = "SELECT 1 FROM session WHERE id = ?1
+        UNION ALL SELECT 1 FROM retired WHERE id = ?1";
+    SESSION_INSERT = "INSERT INTO session (version, realm, name, organisation, template, label,
+        phase, live, cores, memory_mib, created_at, ready_at, ended_at, record, id)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    SESSION_UPDATE = "UPDATE session SET version = ?2, realm = ?3, name = ?4, organisation = ?5,
-        template = ?6, label = ?7, phase = ?8, live = ?9, cores = ?10, memory_mib = ?11,
-        created_at = ?12, ready_at = ?13, ended_at = ?14, record = ?15 WHERE id = ?1";
-    SESSION_STATE = "SELECT session.version, due.fence, due.lease_until IS NOT NULL AS held
-        FROM session JOIN due ON due.session = session.id WHERE session.id = ?";
+    SESSION_UPDATE = "UPDATE session SET version = ?, realm = ?, name = ?, organisation = ?,
+        template = ?, label = ?, phase = ?, live = ?, cores = ?, memory_mib = ?,
+        created_at = ?, ready_at = ?, ended_at = ?, record = ? WHERE id = ?";
+    SESSION_STATE = "SELECT session.version, due.fence, due.lease_until IS NOT NULL AS held,
+        reservation.provisioner, reservation.machine
+        FROM session JOIN due ON due.session = session.id
+        LEFT JOIN reservation ON reservation.session = session.id WHERE session.id = ?";
     SESSION_BY_LABEL = "SELECT id FROM session
         WHERE realm = ? AND name = ? AND label = ? AND live = 1 AND id <> ?";
     SESSION_POOLED = "SELECT record FROM session INDEXED BY session_pooled
@@ -72,7 +76,6 @@ statements! {
     SESSIONS_RESERVED = "SELECT record FROM session WHERE id IN
         (SELECT session FROM reservation WHERE provisioner = ?)";
 
-    RESERVATIONS_OF = "SELECT provisioner, machine FROM reservation WHERE session = ?";
     RESERVATION_HOLDER = "SELECT session FROM reservation WHERE provisioner = ? AND machine = ?";
     RESERVATION_INSERT =
         "INSERT INTO reservation (provisioner, machine, session) VALUES (?, ?, ?)";
@@ -90,16 +93,16 @@ statements! {
     DUE_TAKEN = "SELECT due.session, due.fence, session.record
         FROM due INDEXED BY due_wake JOIN session ON session.id = due.session
         WHERE due.wake_at <= ? ORDER BY due.wake_at LIMIT ?";
-    DUE_TAKE = "UPDATE due SET fence = fence + 1, due_at = NULL, holder = ?2, lease_until = ?3
-        WHERE session = ?1";
+    DUE_TAKE = "UPDATE due SET fence = fence + 1, due_at = NULL, holder = ?, lease_until = ?
+        WHERE session IN (SELECT value FROM json_each(?))";
     DUE_RENEW = "UPDATE due SET lease_until = ?4
         WHERE session = ?1 AND fence = ?2 AND holder = ?3 AND lease_until IS NOT NULL";
     DUE_RELEASE = "UPDATE due SET due_at = COALESCE(due_at, ?3), holder = NULL, lease_until = NULL
         WHERE session = ?1 AND fence = ?2 AND lease_until IS NOT NULL";
-    DUE_GIVE_BACK = "UPDATE due SET due_at = COALESCE(due_at, ?2), holder = NULL,
-        lease_until = NULL WHERE session = ?1";
+    DUE_GIVE_BACK = "UPDATE due SET due_at = COALESCE(due_at, ?), holder = NULL,
+        lease_until = NULL WHERE session = ?";
     DUE_DELETE = "DELETE FROM due WHERE session = ?";
-    DUE_SET = "UPDATE due SET due_at = ?2 WHERE session = ?1";
+    DUE_SET = "UPDATE due SET due_at = ? WHERE session = ?";
     DUE_HASTEN = "UPDATE due SET due_at = MIN(COALESCE(due_at, ?2), ?2) WHERE session = ?1";
 
     EVENT_INSERT = "INSERT INTO event (at, session, realm, name, organisation, body)

@@ -227,10 +227,10 @@ async fn fill(
     db: &mut SqliteConnection,
     batch: &mut [Box<dyn Queued>],
 ) -> Result<(u64, Cursor), sqlx::Error> {
-    db.execute("BEGIN IMMEDIATE").await?;
+    // Each operation has the savepoint that was set before it; COMMIT ends the last one.
+    db.execute("BEGIN IMMEDIATE; SAVEPOINT operation").await?;
     let mut operations = 0;
     for job in batch {
-        db.execute("SAVEPOINT operation").await?;
         // A bug in one operation must not end the writer, and with it the store.
         let done = AssertUnwindSafe(job.run(db)).catch_unwind().await;
         if done.is_err() {
@@ -238,10 +238,10 @@ async fn fill(
         }
         if done.unwrap_or(false) {
             operations += 1;
+            db.execute("RELEASE operation; SAVEPOINT operation").await?;
         } else {
             db.execute("ROLLBACK TO operation").await?;
         }
-        db.execute("RELEASE operation").await?;
     }
     let cursor = newest_event(db).await?;
     Ok((operations, cursor))

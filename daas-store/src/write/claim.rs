@@ -6,6 +6,7 @@ use daas_core::session::Session;
 use daas_core::store;
 use sqlx::SqliteConnection;
 
+use super::batch::Batch;
 use super::{check_label, check_quotas, put};
 use crate::error::Failure;
 use crate::rows::millisecond;
@@ -33,9 +34,11 @@ impl Write for Claim {
         check_quotas(db, quotas, &session, Some(&before)).await?;
         session.version = session.version.next();
         session.updated_at = *now;
-        put(db, &sql::SESSION_UPDATE, &session).await?;
-        let due = sql::DUE_SET.query().bind(session.id.as_str().to_owned());
-        due.bind(millisecond(*now)).execute(&mut *db).await.map_err(Failure::from)?;
+        let mut batch = Batch::default();
+        put(&mut batch, &sql::SESSION_UPDATE, &session)?;
+        let id = session.id.as_str().to_owned();
+        batch.add(&sql::DUE_SET).bind(millisecond(*now)).bind(id);
+        batch.run(db).await?;
         Ok(Some(session))
     }
 }

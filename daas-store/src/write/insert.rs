@@ -5,7 +5,8 @@ use daas_core::Result;
 use daas_core::store::{Inserted, NewSession};
 use sqlx::{Row, SqliteConnection};
 
-use super::{check_label, check_quotas, conflict, hold, not_found, put, read, record, retired};
+use super::batch::Batch;
+use super::{check_label, check_quotas, conflict, hold, not_found, put, read, record};
 use crate::error::Failure;
 use crate::rows::{millisecond, owner_columns, session_id};
 use crate::sql;
@@ -30,26 +31,24 @@ impl Write for Insert {
                 return Ok(Inserted::Before(Box::new(session)));
             }
         }
-        if read(db, &session.id).await?.is_some() || retired(&mut *db, &session.id).await? {
+        let taken = sql::SESSION_TAKEN.query().bind(session.id.as_str().to_owned());
+        if taken.fetch_optional(&mut *db).await.map_err(Failure::from)?.is_some() {
             return Err(conflict(&session.id, "the session id is taken"));
         }
         check_label(db, session).await?;
         check_quotas(db, quotas, session, None).await?;
-        put(db, &sql::SESSION_INSERT, session).await?;
-        hold(db, session).await?;
+        let mut batch = Batch::default();
+        put(&mut batch, &sql::SESSION_INSERT, session)?;
+        hold(db, &mut batch, session, &[]).await?;
         let id = session.id.as_str();
-        let due = sql::DUE_INSERT.query().bind(id.to_owned());
-        let due = due.bind(millisecond(session.created_at)).execute(&mut *db).await;
-        due.map_err(Failure::from)?;
+        let created_at = millisecond(session.created_at);
+        batch.add(&sql::DUE_INSERT).bind(id.to_owned()).bind(created_at);
         if let Some(key) = idempotency_key {
-            let put = sql::IDEMPOTENCY_PUT.query().bind(realm).bind(name).bind(key.clone());
-            put.bind(id.to_owned())
-                .bind(millisecond(session.created_at))
-                .execute(&mut *db)
-                .await
-                .map_err(Failure::from)?;
+            batch.add(&sql::IDEMPOTENCY_PUT).bind(realm).bind(name).bind(key.clone());
+            batch.bind(id.to_owned()).bind(created_at);
         }
-        record(db, session, events).await?;
+        record(&mut batch, session, events)?;
+        batch.run(db).await?;
         Ok(Inserted::New(Box::new(session.clone())))
     }
 }

@@ -9,7 +9,7 @@ use sqlx::{Row, SqliteConnection};
 use tracing::error;
 
 use crate::error::Failure;
-use crate::rows::{count, decode, millisecond, number};
+use crate::rows::{count, decode, encode, millisecond, number};
 use crate::sql;
 use crate::writer::Write;
 
@@ -28,7 +28,7 @@ impl Write for TakeDue {
     async fn write(&self, db: &mut SqliteConnection) -> Result<Vec<Leased>> {
         let due = sql::DUE_TAKEN.query().bind(millisecond(self.now));
         let due = due.bind(number(self.limit as u64)).fetch_all(&mut *db).await;
-        let mut taken = Vec::new();
+        let (mut taken, mut ids) = (Vec::new(), Vec::new());
         for row in due.map_err(Failure::from)? {
             let id: String = row.try_get(0).map_err(Failure::from)?;
             let fence: i64 = row.try_get(1).map_err(Failure::from)?;
@@ -40,9 +40,12 @@ impl Write for TakeDue {
                     error!(session = id, error = Error::from(failure).chain(), "left alone");
                 }
             }
-            let take = sql::DUE_TAKE.query().bind(id).bind(self.holder.0.clone());
-            let take = take.bind(millisecond(self.until)).execute(&mut *db).await;
-            take.map_err(Failure::from)?;
+            ids.push(id);
+        }
+        if !ids.is_empty() {
+            let take = sql::DUE_TAKE.query().bind(self.holder.0.clone());
+            let take = take.bind(millisecond(self.until)).bind(encode("session ids", &ids)?);
+            take.execute(&mut *db).await.map_err(Failure::from)?;
         }
         Ok(taken)
     }

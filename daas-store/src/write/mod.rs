@@ -1,5 +1,6 @@
 //! The operations that write, each one a struct that the writer runs in its transaction.
 
+mod batch;
 pub(crate) mod claim;
 pub(crate) mod insert;
 pub(crate) mod leases;
@@ -14,6 +15,7 @@ use daas_core::store::quota::{Quotas, Scope, Usage};
 use daas_core::{Error, Kind, Operation, Result};
 use sqlx::{Row, SqliteConnection};
 
+use self::batch::Batch;
 use crate::error::Failure;
 use crate::rows::{count, encode, millisecond, number, owner_columns};
 use crate::sql::{self, Sql};
@@ -42,12 +44,11 @@ pub(crate) async fn retired(
     Ok(get.fetch_optional(db).await?.is_some())
 }
 
-/// Writes the record's row by `statement`, which is the insert or the update.
-async fn put(db: &mut SqliteConnection, statement: &Sql, s: &Session) -> Result<(), Failure> {
+/// Has the record's row written by `statement`, which is the insert or the update.
+fn put(batch: &mut Batch, statement: &Sql, s: &Session) -> Result<(), Failure> {
     let (realm, name) = owner_columns(s.owner.as_ref());
-    let done = statement
-        .query()
-        .bind(s.id.as_str().to_owned())
+    batch
+        .add(statement)
         .bind(number(s.version.0))
         .bind(realm)
         .bind(name)
@@ -62,30 +63,22 @@ async fn put(db: &mut SqliteConnection, statement: &Sql, s: &Session) -> Result<
         .bind(s.ready_at.map(millisecond))
         .bind(s.ended_at.map(millisecond))
         .bind(encode("session", s)?)
-        .execute(db)
-        .await?;
-    debug_assert_eq!(done.rows_affected(), 1);
+        .bind(s.id.as_str().to_owned());
     Ok(())
 }
 
-/// Writes `events` of `session` to the log.
-async fn record(
-    db: &mut SqliteConnection,
-    session: &Session,
-    events: &[NewEvent],
-) -> Result<(), Failure> {
+/// Has `events` of `session` written to the log.
+fn record(batch: &mut Batch, session: &Session, events: &[NewEvent]) -> Result<(), Failure> {
     for event in events {
         let (realm, name) = owner_columns(session.owner.as_ref());
-        sql::EVENT_INSERT
-            .query()
+        batch
+            .add(&sql::EVENT_INSERT)
             .bind(millisecond(event.at))
             .bind(session.id.as_str().to_owned())
             .bind(realm)
             .bind(name)
             .bind(session.organisation.as_str().to_owned())
-            .bind(encode("event", &event.what)?)
-            .execute(&mut *db)
-            .await?;
+            .bind(encode("event", &event.what)?);
     }
     Ok(())
 }
@@ -109,17 +102,18 @@ async fn check_label(db: &mut SqliteConnection, session: &Session) -> Result<()>
     Err(conflict(&session.id, why))
 }
 
-/// Makes the table of held machines say what the record says: none once it has ended.
-async fn hold(db: &mut SqliteConnection, session: &Session) -> Result<()> {
-    let id = session.id.as_str();
-    let rows = sql::RESERVATIONS_OF.query().bind(id.to_owned()).fetch_all(&mut *db).await;
-    let mut before = Vec::new();
-    for row in rows.map_err(Failure::from)? {
-        let provisioner: String = row.try_get(0).map_err(Failure::from)?;
-        let machine: String = row.try_get(1).map_err(Failure::from)?;
-        before.push((provisioner, machine));
-    }
-    let mut after: Vec<(String, String)> = Vec::new();
+/// A machine that a session holds: its provisioner and its id there.
+type Held = (String, String);
+
+/// Has the table of held machines say what the record says: none once it has ended. `before` is
+/// what it says now. Refuses a machine that another session holds.
+async fn hold(
+    db: &mut SqliteConnection,
+    batch: &mut Batch,
+    session: &Session,
+    before: &[Held],
+) -> Result<()> {
+    let mut after: Vec<Held> = Vec::new();
     for held in session.reservations().filter(|_| session.is_live()) {
         let held = (held.provisioner.to_string(), held.machine.to_string());
         if !after.contains(&held) {
@@ -127,8 +121,7 @@ async fn hold(db: &mut SqliteConnection, session: &Session) -> Result<()> {
         }
     }
     for (provisioner, machine) in before.iter().filter(|held| !after.contains(held)) {
-        let delete = sql::RESERVATION_DELETE.query().bind(provisioner.clone());
-        delete.bind(machine.clone()).execute(&mut *db).await.map_err(Failure::from)?;
+        batch.add(&sql::RESERVATION_DELETE).bind(provisioner.clone()).bind(machine.clone());
     }
     for (provisioner, machine) in after.into_iter().filter(|held| !before.contains(held)) {
         let holder = sql::RESERVATION_HOLDER.query().bind(provisioner.clone());
@@ -137,8 +130,8 @@ async fn hold(db: &mut SqliteConnection, session: &Session) -> Result<()> {
             let other: String = row.try_get(0).map_err(Failure::from)?;
             return Err(conflict(&session.id, format!("machine {machine} is held by {other}")));
         }
-        let insert = sql::RESERVATION_INSERT.query().bind(provisioner).bind(machine);
-        insert.bind(id.to_owned()).execute(&mut *db).await.map_err(Failure::from)?;
+        let id = session.id.as_str().to_owned();
+        batch.add(&sql::RESERVATION_INSERT).bind(provisioner).bind(machine).bind(id);
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use daas_core::store::{self, Pruned};
 use jiff::Timestamp;
 use sqlx::{Row, SqliteConnection};
 
+use super::batch::Batch;
 use crate::error::Failure;
 use crate::rows::{millisecond, number};
 use crate::sql;
@@ -85,9 +86,11 @@ async fn prune_sessions(
             sql::SESSION_DELETE,
             sql::RETIRED_INSERT,
         ];
+        let mut batch = Batch::default();
         for step in steps {
-            step.query().bind(id.clone()).execute(&mut *db).await?;
+            batch.add(&step).bind(id.clone());
         }
+        batch.run(db).await?;
     }
     Ok(old.len())
 }
