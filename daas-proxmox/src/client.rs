@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::config::{Credentials, ProxmoxConfig};
 use crate::error::ProxmoxError;
+use crate::slots::Slots;
 use crate::tls;
 
 /// A ticket lasts two hours; it is renewed at half its life (`PVE/AccessControl.pm`).
@@ -26,6 +27,9 @@ const TICKET_RENEWAL: Duration = Duration::from_secs(3600);
 const READ_RETRIES: u32 = 2;
 /// The longest answer that is read, in bytes; a cluster overview of 10,000 machines has 5 MiB.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How many requests one node has to answer at once, beside the questions to its guests.
+const REQUESTS_PER_NODE: usize = 32;
 
 /// What calls are made for; they are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +81,9 @@ struct Inner {
     credentials: Credentials,
     ticket: Mutex<Option<Ticket>>,
     calls: Calls,
+    /// Who may ask which node now: a crowd that asks at once gets no answer sooner, only more
+    /// connections, each with a TLS handshake that a node's few workers must pay for.
+    rooms: Slots<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -93,6 +100,13 @@ struct TicketAnswer {
     csrf: Option<String>,
     #[serde(rename = "NeedTFA", default)]
     need_tfa: Option<u8>,
+}
+
+/// The node that `path` asks, empty for what any node answers. None for a question to a guest: its
+/// answer may take long, so those have a room of their own ([`crate::agent`]).
+fn asked_node(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("/nodes/").unwrap_or_default();
+    (!rest.contains("/agent/")).then(|| rest.split('/').next().unwrap_or_default())
 }
 
 /// Form parameters, in order; a key may repeat.
@@ -121,6 +135,7 @@ impl Client {
             credentials: config.credentials()?,
             ticket: Mutex::new(None),
             calls: Calls::default(),
+            rooms: Slots::default(),
         })))
     }
 
@@ -187,6 +202,13 @@ impl Client {
         path: &str,
         params: &Params,
     ) -> Result<Value, ProxmoxError> {
+        let _place = match asked_node(path) {
+            // A room is never closed.
+            Some(node) => {
+                self.0.rooms.room(&node.to_owned(), REQUESTS_PER_NODE).acquire_owned().await.ok()
+            }
+            None => None,
+        };
         let mut request = self.0.http.request(method.clone(), self.address(path));
         request = match *method {
             Method::GET | Method::DELETE if params.is_empty() => request,
@@ -395,4 +417,43 @@ fn rustls_error(error: &(dyn std::error::Error + 'static)) -> Option<String> {
 /// One segment of a path, escaped.
 pub(crate) fn segment(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use futures::FutureExt as _;
+    use futures::future::join_all;
+
+    use super::*;
+
+    #[test]
+    fn the_asked_node_is_in_the_path() {
+        assert_eq!(asked_node("/nodes/pve1/qemu/100/config"), Some("pve1"));
+        assert_eq!(asked_node("/cluster/resources"), Some(""));
+        assert_eq!(asked_node("/nodes/pve1/qemu/100/agent/network-get-interfaces"), None);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_does_not_open_a_connection_each() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let url = format!("https://{address}").parse().expect("an address");
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let token = Secret::new("daas@pve!t=0".to_owned());
+        let mut config = ProxmoxConfig::with_token(url, token);
+        config.insecure = true;
+        let client = Client::new(&config).expect("a client");
+        let order = |_| {
+            let path = "/nodes/pve1/qemu/100/status/start";
+            client.order(Purpose::Making, Method::POST, path, Params::new())
+        };
+        let mut crowd = join_all((0..100).map(order)).boxed();
+        assert!(futures::poll!(&mut crowd).is_pending(), "nobody answers");
+        // The kernel has made each connection that was begun.
+        let begun = std::iter::from_fn(|| listener.accept().ok()).count();
+        assert_eq!(begun, REQUESTS_PER_NODE);
+    }
 }
