@@ -100,6 +100,9 @@ pub trait Provisioner: Debug + Send + Sync {
 /// What only some backends can do; absent is "cannot".
 #[derive(Debug, Clone, Default)]
 pub struct Extras {
+    /// The backend native to the platform that this one makes its machines on: its ids are shared
+    /// with that backend, and [`Provisioner::list`] tells all that backend would. Absent: this one.
+    pub platform: Option<BackendName>,
     /// Consoles of machines.
     pub console: Option<Arc<dyn Console>>,
     /// The load of the places.

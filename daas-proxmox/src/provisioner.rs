@@ -439,6 +439,7 @@ impl Provisioner for ProxmoxProvisioner {
     fn extras(&self) -> Extras {
         let extras = Arc::new(ProxmoxExtras(Arc::clone(&self.shared)));
         Extras {
+            platform: None,
             console: Some(Arc::clone(&extras) as _),
             places: Some(Arc::clone(&extras) as _),
             examine: Some(extras),

@@ -301,7 +301,8 @@ impl Provisioner for TerraformProvisioner {
     fn extras(&self) -> Extras {
         let theirs = self.shared.platform.as_ref().map(|p| p.extras()).unwrap_or_default();
         let examine = TerraformExamine::new(Arc::clone(&self.shared), theirs.examine);
-        Extras { examine: Some(Arc::new(examine)), ..theirs }
+        let platform = self.shared.platform.as_ref().map(|p| p.name().clone());
+        Extras { platform, examine: Some(Arc::new(examine)), ..theirs }
     }
 }
 

@@ -79,9 +79,10 @@ async fn reserve(worker: &mut Worker) -> Result<Flow, Stop> {
     let now = inner.now();
     let session = &worker.session;
     let name = session.template.provisioner.clone();
+    let platform = inner.platforms.of(&name).clone();
     let (taken, held) = {
         let all = inner.taken();
-        (all.get(&name).cloned().unwrap_or_default(), all.values().map(|t| t.len()).sum())
+        (all.get(&platform).cloned().unwrap_or_default(), all.values().map(|t| t.len()).sum())
     };
     match inner.brakes.admit(&session.id, session.created_at, held, now) {
         Admission::Admitted => {}
@@ -107,7 +108,7 @@ async fn reserve(worker: &mut Worker) -> Result<Flow, Stop> {
     // Noted in memory first, so that no other session of this process is offered it meanwhile.
     let free = {
         let mut all = inner.taken();
-        let taken = all.entry(name.clone()).or_default();
+        let taken = all.entry(platform.clone()).or_default();
         let free = !taken.contains(&reservation.machine);
         if free {
             taken.insert(reservation.clone());
@@ -131,15 +132,12 @@ async fn reserve(worker: &mut Worker) -> Result<Flow, Stop> {
         // Whether it was written is not known; the record tells when the session is next taken.
         Err(Stop::Lost) => Err(Stop::Lost),
         Err(stop) => {
-            forget(worker, &machine, &name);
+            forget(worker, &machine, &platform);
             // The record was changed, or the machine is held by one that we do not know of.
             let held = inner.store().reserved(&name).await?;
-            if let Some(taken) = inner.taken().get_mut(&name) {
-                held.iter().flat_map(|s| s.reservations()).for_each(|r| {
-                    if r.provisioner == name {
-                        taken.insert(r.clone());
-                    }
-                });
+            if let Some(taken) = inner.taken().get_mut(&platform) {
+                let ours = held.iter().flat_map(|s| s.reservations());
+                ours.filter(|r| r.provisioner == name).for_each(|r| taken.insert(r.clone()));
             }
             Err(stop)
         }
@@ -155,8 +153,8 @@ impl Drop for Settle {
     }
 }
 
-fn forget(worker: &Worker, machine: &crate::ids::MachineId, provisioner: &crate::ids::BackendName) {
-    if let Some(taken) = worker.inner.taken().get_mut(provisioner) {
+fn forget(worker: &Worker, machine: &crate::ids::MachineId, platform: &crate::ids::BackendName) {
+    if let Some(taken) = worker.inner.taken().get_mut(platform) {
         taken.remove(machine, &worker.session.id);
     }
 }

@@ -20,6 +20,7 @@ mod estimate;
 mod execute;
 mod limits;
 mod orphans;
+mod platforms;
 mod quarantine;
 mod ready;
 mod requests;
@@ -41,6 +42,7 @@ pub use self::effects::{EffectFinding, EffectReport};
 pub use self::estimate::Estimates;
 pub use self::limits::Limits;
 pub use self::orphans::{Finding, Sweep, SweepReport};
+use self::platforms::Platforms;
 pub use self::requests::{Ask, Asked, Caller};
 pub use self::retention::Retention;
 pub use self::run::Running;
@@ -49,7 +51,7 @@ use crate::configurator::{ActivityTarget, Configurator, GuestContext};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::idle::IdlePolicy;
 use crate::ids::{BackendName, DeploymentId, Holder, SessionId, SessionPrefix};
-use crate::machine::{MachineSpec, Taken};
+use crate::machine::{MachineSpec, Reservation, Taken};
 use crate::provisioner::Provisioner;
 use crate::secret::DeploymentKey;
 use crate::session::Session;
@@ -107,6 +109,7 @@ struct Inner {
     parts: Parts,
     deployment: DeploymentId,
     provisioners: HashMap<BackendName, Arc<dyn Provisioner>>,
+    platforms: Platforms,
     configurators: HashMap<BackendName, Arc<dyn Configurator>>,
     holder: Holder,
     listening_since: Timestamp,
@@ -115,6 +118,7 @@ struct Inner {
     board: Board,
     sweep: Sweep,
     effect_sweep: effects::EffectSweep,
+    /// What is reserved on each platform.
     taken: Mutex<HashMap<BackendName, Taken>>,
     /// Signals for the workers of sessions in hand.
     workers: Mutex<HashMap<SessionId, Arc<Notify>>>,
@@ -140,18 +144,20 @@ impl Engine {
         for template in &parts.templates {
             check_backends(template, &provisioners, &configurators)?;
         }
-        let mut taken = HashMap::new();
+        let platforms = Platforms::of_all(&provisioners);
+        let mut taken: HashMap<_, Taken> = HashMap::new();
         for name in provisioners.keys() {
-            let mut held = Taken::default();
+            let held = taken.entry(platforms.of(name).clone()).or_default();
             for session in parts.store.reserved(name).await? {
-                session.reservations().for_each(|r| held.insert(r.clone()));
+                let ours = session.reservations().filter(|r| &r.provisioner == name);
+                ours.for_each(|r| held.insert(r.clone()));
             }
-            taken.insert(name.clone(), held);
         }
         let limits = &parts.settings.limits;
         Ok(Self(Arc::new(Inner {
             deployment,
             provisioners,
+            platforms,
             configurators,
             holder: Holder::mint(),
             listening_since: parts.clock.now(),
@@ -257,10 +263,17 @@ impl Inner {
     /// Makes what is noted as taken say what the record says: a write whose answer was lost may or
     /// may not have happened.
     fn note_held(&self, session: &Session) {
-        for (name, taken) in self.taken().iter_mut() {
-            let held = session.reservations().filter(|r| &r.provisioner == name);
+        for (platform, taken) in self.taken().iter_mut() {
+            let here = |r: &&Reservation| self.platforms.of(&r.provisioner) == platform;
+            let held = session.reservations().filter(here);
             taken.replace(&session.id, held.filter(|_| session.is_live()));
         }
+    }
+
+    /// The provisioners that together list every machine once.
+    fn listing(&self) -> impl Iterator<Item = &Arc<dyn Provisioner>> {
+        let stood_on = |name| self.platforms.is_stood_on(name);
+        self.provisioners.values().filter(move |p| !stood_on(p.name()))
     }
 
     fn provisioner(&self, session: &Session) -> Result<&Arc<dyn Provisioner>> {

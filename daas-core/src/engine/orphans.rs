@@ -102,7 +102,7 @@ async fn turn(inner: &Arc<Inner>) {
         failures: Vec::new(),
     };
     let mut orphans = Vec::new();
-    for provisioner in inner.provisioners.values() {
+    for provisioner in inner.listing() {
         let deadline = inner.limits().observe_deadline;
         match tokio::time::timeout(deadline, provisioner.list()).await {
             Ok(Ok(listed)) => {
@@ -197,7 +197,7 @@ pub(super) async fn standing(
     }
     let reserves = |r: &Reservation| {
         let uuid = r.uuid.is_none() || machine.uuid.is_none() || r.uuid == machine.uuid;
-        &r.provisioner == name && r.machine == machine.machine && uuid
+        inner.platforms.same(&r.provisioner, name) && r.machine == machine.machine && uuid
     };
     // Without a reservation the record is older than the machine: a restored store. The session
     // will reserve anew, and this machine is nobody's.

@@ -64,7 +64,8 @@ impl Engine {
     async fn find_quarantined(&self, id: &SessionId) -> Result<(BackendName, Listed)> {
         let deadline = self.0.limits().observe_deadline;
         let mut found = Vec::new();
-        for (name, provisioner) in &self.0.provisioners {
+        for provisioner in self.0.listing() {
+            let name = provisioner.name();
             let listed = tokio::time::timeout(deadline, provisioner.list()).await;
             let listed = listed.map_err(|_| {
                 let why = format!("no answer within {} s", deadline.as_secs());
