@@ -7,6 +7,7 @@
 mod backends;
 mod deployment;
 mod doctor;
+mod earlier;
 mod error;
 mod keys;
 mod logging;

@@ -3,16 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use daas_ansible::AnsibleConfig;
 use daas_core::engine::{BrakeRules, Limits};
 use daas_core::ids::SessionPrefix;
 use daas_core::owner::Realms;
 use daas_core::store::quota::Quotas;
 use daas_core::template::Template;
+use daas_directory::DirectoryConfig;
 use daas_http::HttpConfig;
 use daas_proxmox::ProxmoxConfig;
 use daas_ssh::SshConfig;
+use daas_terraform::TerraformConfig;
 use serde::Deserialize;
 
+use crate::earlier;
 use crate::error::ComposeError;
 
 /// Everything a deployment is made from.
@@ -30,8 +34,14 @@ pub struct Settings {
     pub guest_url: Option<String>,
     /// The native Proxmox VE backend.
     pub proxmox: Option<ProxmoxConfig>,
+    /// The Terraform backend.
+    pub terraform: Option<TerraformConfig>,
     /// The SSH configurator.
     pub ssh: Option<SshConfig>,
+    /// The Ansible configurator.
+    pub ansible: Option<AnsibleConfig>,
+    /// The directory that guests of the Ansible configurator join.
+    pub directory: Option<DirectoryConfig>,
     /// Backends in memory, for trying out: they make nothing.
     pub fake: Option<FakeSettings>,
     /// What desktops can be made from.
@@ -116,7 +126,10 @@ impl Default for Settings {
             http: HttpConfig::default(),
             guest_url: None,
             proxmox: None,
+            terraform: None,
             ssh: None,
+            ansible: None,
+            directory: None,
             fake: None,
             templates: Vec::new(),
             limits: Limits::default(),
@@ -152,50 +165,12 @@ impl Settings {
                 file: file.map(Path::to_owned),
                 why: e.to_string(),
             })?;
-        settings.with_earlier_variables(|name| std::env::var(name).ok())
+        earlier::honour(settings, |name| std::env::var(name).ok())
     }
 
     /// Reads settings from TOML text, the environment left aside: for whoever embeds a deployment.
     pub fn parse(text: &str) -> Result<Self, ComposeError> {
         toml::from_str(text).map_err(|e| ComposeError::Settings { file: None, why: e.to_string() })
-    }
-
-    /// Honours the variables of the earlier Flask orchestrator.
-    fn with_earlier_variables(
-        mut self,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, ComposeError> {
-        let bad =
-            |name: &'static str, why: &str| ComposeError::Variable { name, why: why.to_owned() };
-        if let Some(port) = variable("ORCHESTRATOR_PORT") {
-            let port = port.parse().map_err(|_| bad("ORCHESTRATOR_PORT", "is not a port"))?;
-            self.http.listen.set_port(port);
-        }
-        if let Some(most) = variable("MAX_CONCURRENT_SESSIONS") {
-            let most =
-                most.parse().map_err(|_| bad("MAX_CONCURRENT_SESSIONS", "is not a number"))?;
-            self.quotas.all.sessions = Some(most);
-        }
-        if let Some(seconds) = variable("SESSION_TIMEOUT") {
-            let seconds = seconds
-                .parse()
-                .map_err(|_| bad("SESSION_TIMEOUT", "is not a number of seconds"))?;
-            for template in &mut self.templates {
-                template.idle.idle = Some(Duration::from_secs(seconds));
-            }
-        }
-        if let (Some(url), Some(proxmox)) = (variable("PROXMOX_URL"), &mut self.proxmox) {
-            let mut url: url::Url =
-                url.parse().map_err(|_| bad("PROXMOX_URL", "is not an address"))?;
-            url.set_path("/");
-            proxmox.url = url;
-        }
-        for name in ["TERRAFORM_DIR", "ANSIBLE_DIR"] {
-            if variable(name).is_some() {
-                tracing::warn!("{name} is set, but this build has no backend that reads it");
-            }
-        }
-        Ok(self)
     }
 
     /// Where the store's file is.
@@ -226,41 +201,28 @@ mod tests {
     }
 
     #[test]
-    fn the_example_configuration_can_be_read() {
-        let settings = Settings::parse(include_str!("../../examples/proxmox-ssh.toml")).unwrap();
-        assert!(settings.proxmox.is_some() && settings.ssh.is_some());
-        settings.templates.iter().for_each(|template| template.check().unwrap());
+    fn each_example_names_the_backends_that_its_templates_use() {
+        let check = |text: &str, has: fn(&Settings) -> bool| {
+            let settings = Settings::parse(text).unwrap();
+            assert!(has(&settings), "{settings:#?}");
+            assert!(!settings.templates.is_empty());
+            settings.templates.iter().for_each(|template| template.check().unwrap());
+        };
+        check(include_str!("../../examples/proxmox-ssh.toml"), |s| {
+            s.proxmox.is_some() && s.ssh.is_some()
+        });
+        check(include_str!("../../examples/proxmox-ansible.toml"), |s| {
+            s.proxmox.is_some() && s.ansible.is_some() && s.directory.is_some()
+        });
+        check(include_str!("../../examples/terraform-ansible.toml"), |s| {
+            s.terraform.is_some() && s.ansible.is_some()
+        });
+        check(include_str!("../../examples/fake.toml"), |s| s.fake.is_some());
     }
 
     #[test]
     fn a_missing_file_is_named() {
         let error = Settings::read(Some(Path::new("/nowhere/daas.toml"))).unwrap_err();
         assert!(error.to_string().contains("/nowhere/daas.toml"), "{error}");
-    }
-
-    #[test]
-    fn the_variables_of_the_earlier_orchestrator_are_honoured() {
-        let text = "[proxmox]\nurl = \"https://a:8006\"\ntoken = \"a@pve!b=c\"\n\
-                    [[templates]]\nname = \"lab\"\nprovisioner = \"proxmox\"\nsource = \"9000\"\n";
-        let settings = read(text)
-            .unwrap()
-            .with_earlier_variables(|name| {
-                let value = match name {
-                    "ORCHESTRATOR_PORT" => "5001",
-                    "MAX_CONCURRENT_SESSIONS" => "20",
-                    "SESSION_TIMEOUT" => "600",
-                    "PROXMOX_URL" => "https://pve.lab:8006/api2/json",
-                    _ => return None,
-                };
-                Some(value.to_owned())
-            })
-            .unwrap();
-        assert_eq!(settings.http.listen.port(), 5001);
-        assert_eq!(settings.quotas.all.sessions, Some(20));
-        assert_eq!(settings.templates[0].idle.idle, Some(Duration::from_secs(600)));
-        assert_eq!(settings.proxmox.unwrap().url.as_str(), "https://pve.lab:8006/");
-        let error = Settings::default()
-            .with_earlier_variables(|n| (n == "SESSION_TIMEOUT").then(|| "soon".to_owned()));
-        assert!(error.unwrap_err().to_string().contains("SESSION_TIMEOUT"));
     }
 }

@@ -12,7 +12,7 @@ use crate::script::HOPELESS;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SshError {
     /// The key file cannot be used.
-    #[error("ssh.key_file {}: {why}", path.display())]
+    #[error("key_file {}: {why}", path.display())]
     Key { path: PathBuf, why: String },
     /// The profile is not one we know.
     #[error("there is no profile {name:?}; there are: {known}")]

@@ -10,6 +10,17 @@ use russh::keys::{PrivateKey, decode_secret_key};
 
 use crate::error::SshError;
 
+/// The public key that belongs to the private one in `path`, in OpenSSH's one-line form. The pair is
+/// made if the file is absent.
+///
+/// # Errors
+///
+/// `Invalid` for a file that is no key, or one with a passphrase, and where it cannot be written.
+pub fn public_key_of(path: &Path) -> daas_core::Result<String> {
+    let line = load_or_make(path).and_then(|key| public(&key));
+    line.map_err(|e| e.while_doing(daas_core::Operation::Start, path.display()))
+}
+
 /// The private key of `path`.
 pub(crate) fn load_or_make(path: &Path) -> Result<Arc<PrivateKey>, SshError> {
     let fail = |why: String| SshError::Key { path: path.to_owned(), why };

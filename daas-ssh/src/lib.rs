@@ -23,4 +23,5 @@ mod script;
 
 pub use self::config::SshConfig;
 pub use self::configurator::SshConfigurator;
+pub use self::keys::public_key_of;
 pub use self::profile::{Action, Profile, Step, When};

@@ -1,7 +1,7 @@
 //! Settings of one module and of the program that applies it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use daas_core::ids::BackendName;
@@ -22,7 +22,14 @@ pub struct TerraformConfig {
     pub program: PathBuf,
     /// The directory of the root module.
     pub module: PathBuf,
-    /// Where runs live, one directory each; of one orchestrator only.
+    /// The native backend of the platform that the module makes machines on, by its name in this
+    /// configuration (`proxmox`): it chooses ids, proves what is there, and finds what a run that
+    /// was cut short has left. Absent: see the crate's documentation for what is not known then.
+    #[serde(default)]
+    pub platform: Option<BackendName>,
+    /// Where runs live, one directory each; of one orchestrator only. Default `terraform` in the
+    /// data directory.
+    #[serde(default = "default_directory")]
     pub directory: PathBuf,
     /// Where downloaded providers are kept. Default: `.plugins` in `directory`.
     #[serde(default)]
@@ -73,6 +80,7 @@ impl TerraformConfig {
             name: default_name(),
             program: default_program(),
             module: module.into(),
+            platform: None,
             directory: directory.into(),
             plugin_cache: None,
             cli_config_file: None,
@@ -83,6 +91,23 @@ impl TerraformConfig {
             interrupt_grace: default_grace(),
             parallel: default_parallel(),
         }
+    }
+
+    /// The same, with files named relatively looked for in `directory`; a program's bare name stays.
+    #[must_use]
+    pub fn in_directory(&self, directory: &Path) -> Self {
+        let mut config = self.clone();
+        if config.program.components().count() > 1 {
+            config.program = directory.join(&config.program);
+        }
+        for path in [&mut config.module, &mut config.directory] {
+            *path = directory.join(&*path);
+        }
+        let files = [&mut config.plugin_cache, &mut config.cli_config_file].into_iter().flatten();
+        for path in files.chain(config.secret_files.values_mut()) {
+            *path = directory.join(&*path);
+        }
+        config
     }
 
     pub(crate) fn check(&self) -> Result<(), TerraformError> {
@@ -129,6 +154,10 @@ fn is_identifier(name: &str) -> bool {
 #[expect(clippy::expect_used, reason = "the text is a valid name")]
 fn default_name() -> BackendName {
     BackendName::new("terraform").expect("a DNS label")
+}
+
+fn default_directory() -> PathBuf {
+    "terraform".into()
 }
 
 fn default_program() -> PathBuf {
