@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -165,6 +166,9 @@ impl Program {
     }
 
     fn failed(&self, command: &str, status: ExitStatus, told: &Told) -> TerraformError {
+        if let Some(signal) = status.signal() {
+            return TerraformError::Killed { command: self.named(command), signal };
+        }
         let errors = told.errors.clone();
         let kind = kind_of(&errors);
         let why = if errors.is_empty() { format!("it said nothing ({status})") } else { errors };
@@ -266,6 +270,8 @@ fn is_passed_on(name: &std::ffi::OsStr) -> bool {
     let kept = ["TF_CLI_CONFIG_FILE", "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE"];
     kept.contains(&name)
         || name.starts_with("TF_TOKEN_")
+        // What the backend of states by HTTP is told by: users and passwords mostly.
+        || name.starts_with("TF_HTTP_")
         || !(name.starts_with("TF_") || name.starts_with("DAAS_"))
 }
 

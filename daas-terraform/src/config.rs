@@ -37,6 +37,10 @@ pub struct TerraformConfig {
     /// Terraform's own settings (mirrors of providers); absent: those of the account.
     #[serde(default)]
     pub cli_config_file: Option<PathBuf>,
+    /// Where states are kept: a file with a `backend` block in which `@RUN@` stands for the name of
+    /// the machine's run. Absent: in the run directories, which is for one orchestrator only.
+    #[serde(default)]
+    pub backend_file: Option<PathBuf>,
     /// Further variables for the module, of any JSON type; no secrets.
     #[serde(default)]
     pub variables: BTreeMap<String, serde_json::Value>,
@@ -46,6 +50,10 @@ pub struct TerraformConfig {
     /// The machine ids that are ours where no platform chooses them.
     #[serde(default)]
     pub ids: IdRange,
+    /// Where machines are where no platform chooses; the module is told it as `node`. Default
+    /// `terraform`, which is enough for a module that does not ask.
+    #[serde(default = "default_place")]
+    pub place: String,
     /// How long one apply or destroy may take. Default 10 min.
     #[serde(default = "default_deadline", with = "humantime_serde")]
     pub deadline: Duration,
@@ -84,9 +92,11 @@ impl TerraformConfig {
             directory: directory.into(),
             plugin_cache: None,
             cli_config_file: None,
+            backend_file: None,
             variables: BTreeMap::new(),
             secret_files: BTreeMap::new(),
             ids: IdRange::default(),
+            place: default_place(),
             deadline: default_deadline(),
             interrupt_grace: default_grace(),
             parallel: default_parallel(),
@@ -162,6 +172,10 @@ fn default_directory() -> PathBuf {
 
 fn default_program() -> PathBuf {
     "terraform".into()
+}
+
+fn default_place() -> String {
+    "terraform".to_owned()
 }
 
 fn default_deadline() -> Duration {

@@ -72,6 +72,26 @@ pub(crate) enum TerraformError {
     /// The state is not empty after a destroy.
     #[error("terraform has destroyed, but its state in {} still holds {left}", directory.display())]
     StateLeft { directory: PathBuf, left: String },
+    /// The state of a machine that was made cannot be read.
+    #[error(
+        "the state {} {why}; put back terraform.tfstate.backup from beside it, or remove the \
+         machine by hand and then its run directory",
+        path.display()
+    )]
+    StateBroken { path: PathBuf, why: String },
+    /// Another orchestrator holds the state, or died while it did.
+    #[error(
+        "the state is locked by another run (lock {id}); once that has ended for certain, end its \
+         lock by \"terraform force-unlock {id}\" in {}",
+        directory.display()
+    )]
+    LockedElsewhere { id: String, directory: PathBuf },
+    /// A signal ended it.
+    #[error("{command} was killed by signal {signal}")]
+    Killed { command: String, signal: i32 },
+    /// The module takes no notice of the power that is asked for.
+    #[error("the module changes nothing for another power, and no platform is named that could")]
+    Powerless,
     /// No id is left.
     #[error("every machine id from {first} to {last} is in use; widen terraform.ids")]
     NoId { first: u32, last: u32 },
@@ -116,7 +136,11 @@ impl TerraformError {
             | Self::Cancelled { .. }
             | Self::Held { .. }
             | Self::StateLeft { .. }
+            | Self::StateBroken { .. }
+            | Self::LockedElsewhere { .. }
+            | Self::Killed { .. }
             | Self::Doubt(_) => Kind::Unavailable,
+            Self::Powerless => Kind::Unsupported,
             Self::Elsewhere { .. } | Self::Foreign(_) => Kind::Conflict,
             Self::Shape { .. } => Kind::Internal,
             Self::Vanished(_) => Kind::NotFound,

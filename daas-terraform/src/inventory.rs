@@ -11,9 +11,6 @@ use crate::error::TerraformError;
 use crate::provisioner::Shared;
 use crate::run_dir::RunDir;
 
-/// Where machines are whose place nobody knows.
-const NOWHERE: &str = "terraform";
-
 impl Shared {
     pub(crate) async fn reserve_it(
         &self,
@@ -30,7 +27,7 @@ impl Shared {
             session: id.clone(),
             provisioner,
             machine: self.choose_id(taken)?,
-            place: NOWHERE.to_owned(),
+            place: self.config.place.clone(),
             memory_mib: spec.memory_mib,
             cores: spec.cores,
             uuid: None,

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use daas_core::ids::DeploymentId;
 use daas_core::machine::{Machine, MachineSpec, Observation, Power, Reservation};
 use daas_core::progress::Progress;
 use daas_core::template::{AddressFrom, CloneMode};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
+use crate::backend::StateLock;
 use crate::command::{Answer, Call};
 use crate::error::TerraformError;
 use crate::jobs::Done;
@@ -16,11 +19,13 @@ use crate::module;
 use crate::provisioner::Shared;
 use crate::removing::Undone;
 use crate::run_dir::{Asked, Held, Made, RunDir, write_json};
-use crate::state::State;
+use crate::state::{OnDisk, State};
 
 /// How often, and how far apart, a machine that is made is looked at for its mark.
 const LOOKS_MAX: usize = 40;
 const LOOK: Duration = Duration::from_millis(250);
+/// The variables of a run; written last into a work directory, so that one with it is whole.
+const VARIABLES: &str = "daas.auto.tfvars.json";
 /// How long reading a state may take.
 const SHOW_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -51,10 +56,8 @@ impl Shared {
             return Err(TerraformError::Foreign(why));
         }
         held.clear()?;
-        let module = self.module.ready(&self.program, &order.cancelled, &order.progress).await?;
-        let work = order.dir.work();
-        blocking(move || module::copy(&module, &work)).await?;
-        self.write_variables(&held, &order.reservation, &spec, power)?;
+        self.furnish(&held, &order).await?;
+        self.write_variables(&held, variables(&order.reservation, &spec, power))?;
         let apply = &["apply", "-json", "-input=false", "-auto-approve"];
         self.terraform(&held, &order, apply).await?;
         let state = self.state(&held, &order).await?;
@@ -77,9 +80,12 @@ impl Shared {
         made: Made,
     ) -> Result<Done, TerraformError> {
         let held = self.take(&order.dir).await?;
-        self.write_variables(&held, &order.reservation, &spec, power)?;
+        self.write_variables(&held, variables(&order.reservation, &spec, power))?;
         let plan = &["plan", "-json", "-input=false", "-out=daas.plan"];
         let planned = self.terraform(&held, &order, plan).await?.told.planned;
+        if planned.is_empty() {
+            return Err(TerraformError::Powerless);
+        }
         if let Some((address, action)) = planned.into_iter().find(|(_, action)| {
             ["create", "replace", "delete", "remove"].contains(&action.as_str())
         }) {
@@ -98,8 +104,42 @@ impl Shared {
         blocking(move || dir.take(grace)).await
     }
 
-    /// Runs the program on a directory that we hold.
+    /// Runs the program on a directory that we hold, on whose state an earlier run may have left
+    /// its lock.
     pub(crate) async fn terraform(
+        &self,
+        held: &Held,
+        order: &Order,
+        arguments: &[&str],
+    ) -> Result<Answer, TerraformError> {
+        let ended_well = held.ended_well()?;
+        held.note_begun()?;
+        let mut ran = self.terraform_once(held, order, arguments).await;
+        // One that is kept here is locked by living processes only: there is nothing to end.
+        if let (Err(TerraformError::Failed { why, .. }), Some(_)) = (&ran, &self.backend)
+            && let Some(lock) = StateLock::told(why)
+        {
+            // A run that ended well has ended its lock too; then this is somebody else's.
+            if ended_well || lock.is_of_another_host() {
+                held.note_ended()?;
+                let directory = held.dir.work();
+                return Err(TerraformError::LockedElsewhere { id: lock.id, directory });
+            }
+            // The last run here was killed, and we hold the directory: nobody is left that could
+            // hold this.
+            warn!(session = %order.reservation.session, lock = lock.id,
+                "a run that was killed has left its lock on the state; it is ended");
+            self.terraform_once(held, order, &["force-unlock", "-force", &lock.id]).await?;
+            ran = self.terraform_once(held, order, arguments).await;
+        }
+        // One that was killed may have left its lock.
+        if matches!(ran, Ok(_) | Err(TerraformError::Failed { .. })) {
+            held.note_ended()?;
+        }
+        ran
+    }
+
+    async fn terraform_once(
         &self,
         held: &Held,
         order: &Order,
@@ -117,8 +157,17 @@ impl Shared {
     /// What the state holds; one that was never written holds nothing.
     pub(crate) async fn state(&self, held: &Held, order: &Order) -> Result<State, TerraformError> {
         let (work, log) = (held.dir.work(), held.dir.log());
-        if !exists(&work.join("terraform.tfstate"))? {
-            return Ok(State::default());
+        if self.backend.is_none() {
+            let path = held.dir.state_file();
+            match OnDisk::look(&path)? {
+                OnDisk::Nothing if held.dir.made()?.is_none() => return Ok(State::default()),
+                OnDisk::Nothing => {
+                    let why = "is not there, although the machine was made".to_owned();
+                    return Err(TerraformError::StateBroken { path, why });
+                }
+                OnDisk::Broken(why) => return Err(TerraformError::StateBroken { path, why }),
+                OnDisk::Whole => {}
+            }
         }
         let call = Call {
             arguments: &["show", "-json"],
@@ -171,16 +220,42 @@ impl Shared {
         Err(TerraformError::Unmarked(reservation.machine.to_string()))
     }
 
+    /// Puts the module into an empty work directory, and connects it with where its state is.
+    async fn furnish(&self, held: &Held, order: &Order) -> Result<(), TerraformError> {
+        let module = self.module.ready(&self.program, &order.cancelled, &order.progress).await?;
+        let work = order.dir.work();
+        blocking(move || module::copy(&module, &work)).await?;
+        let Some(backend) = &self.backend else { return Ok(()) };
+        backend.write(&order.dir.work(), &held.name())?;
+        // The providers are there already: this downloads nothing and touches no cache.
+        let init = &["init", "-input=false", "-no-color", "-reconfigure"];
+        self.terraform(held, order, init).await.map(|_| ())
+    }
+
+    /// Makes sure that a state that is kept elsewhere can be asked for, whoever made it.
+    pub(crate) async fn reach_state(
+        &self,
+        held: &Held,
+        order: &Order,
+    ) -> Result<(), TerraformError> {
+        if self.backend.is_none() || exists(&order.dir.work().join(VARIABLES))? {
+            return Ok(());
+        }
+        let (deployment, reservation) = (self.deployment.clone(), order.reservation.clone());
+        held.note_asked(&Asked { deployment, reservation })?;
+        self.furnish(held, order).await?;
+        // Nothing is made with these: a removal wants a value for each, and looks at none.
+        self.write_variables(held, for_removal(&order.reservation, &self.deployment))
+    }
+
     fn write_variables(
         &self,
         held: &Held,
-        reservation: &Reservation,
-        spec: &MachineSpec,
-        power: Power,
+        own: impl Iterator<Item = (String, Value)>,
     ) -> Result<(), TerraformError> {
         let mut values: Map<String, Value> = self.config.variables.clone().into_iter().collect();
-        values.extend(variables(reservation, spec, power));
-        write_json(&held.dir.work().join("daas.auto.tfvars.json"), &values)
+        values.extend(own);
+        write_json(&held.dir.work().join(VARIABLES), &values)
     }
 }
 
@@ -218,6 +293,29 @@ fn variables(
     .into_iter()
     .filter(|(_, value)| !value.is_null())
     .map(|(name, value)| (name.to_owned(), value))
+}
+
+/// What is known of a machine that another orchestrator made.
+fn for_removal(
+    reservation: &Reservation,
+    deployment: &DeploymentId,
+) -> impl Iterator<Item = (String, Value)> {
+    let spec = MachineSpec {
+        session: reservation.session.clone(),
+        deployment: deployment.clone(),
+        source: "0".to_owned(),
+        clone: CloneMode::Auto,
+        storage: None,
+        pool: None,
+        cores: reservation.cores,
+        memory_mib: reservation.memory_mib,
+        disk_gib: None,
+        network: None,
+        address_from: AddressFrom::None,
+        admin_user: "root".to_owned(),
+        ssh_keys: Vec::new(),
+    };
+    variables(reservation, &spec, Power::Running).collect::<Vec<_>>().into_iter()
 }
 
 fn exists(path: &Path) -> Result<bool, TerraformError> {

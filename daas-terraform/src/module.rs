@@ -224,7 +224,8 @@ impl Module {
         }
         if code.iter().any(|c| has_backend(c)) {
             return Err(self.refused(
-                "names a backend for its state; remove it: each machine has a state of its own",
+                "names a backend for its state; put that into a file of its own, with a key for each \
+                 machine, and name it in terraform.backend_file",
             ));
         }
         Ok(())
@@ -257,7 +258,8 @@ fn declares(code: &str, block: &str, name: &str) -> bool {
     })
 }
 
-fn has_backend(code: &str) -> bool {
+/// Whether a file says where states are kept, in HCL or in JSON.
+pub(crate) fn has_backend(code: &str) -> bool {
     if let Ok(json) = serde_json::from_str::<Value>(code) {
         return !json["terraform"]["backend"].is_null() || !json["terraform"]["cloud"].is_null();
     }
@@ -348,6 +350,7 @@ mod tests {
     fn the_shipped_modules_take_the_same_variables() {
         let bpg = include_str!("../modules/proxmox-bpg/variables.tf");
         assert_eq!(bpg, include_str!("../modules/proxmox-telmate/variables.tf"));
+        assert_eq!(bpg, include_str!("../modules/proxmox-curl/variables.tf"));
     }
 
     #[test]

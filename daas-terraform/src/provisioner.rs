@@ -15,6 +15,7 @@ use daas_core::progress::Progress;
 use daas_core::provisioner::{Extras, Provisioner};
 use daas_core::{Operation, Result};
 
+use crate::backend::Backend;
 use crate::command::Program;
 use crate::config::TerraformConfig;
 use crate::error::TerraformError;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) platform: Option<Arc<dyn Provisioner>>,
     pub(crate) program: Program,
     pub(crate) module: Module,
+    pub(crate) backend: Option<Backend>,
     /// The id after the one chosen last: ids are not used again soon.
     pub(crate) next_id: Mutex<u32>,
 }
@@ -50,7 +52,7 @@ impl TerraformProvisioner {
     /// known without it. No program is run yet.
     ///
     /// # Errors
-    /// `Invalid` for a wrong setting; `Conflict` when another orchestrator works in the directory.
+    /// `Invalid` for a wrong setting, and for a backend file without a platform; `Conflict` when another orchestrator works in the directory.
     pub fn new(
         config: TerraformConfig,
         deployment: DeploymentId,
@@ -66,6 +68,12 @@ impl TerraformProvisioner {
         platform: Option<Arc<dyn Provisioner>>,
     ) -> Result<Self, TerraformError> {
         config.check()?;
+        let backend = config.backend_file.as_deref().map(Backend::read).transpose()?;
+        if backend.is_some() && platform.is_none() {
+            let why = "is set, but no platform is named: without one nobody can tell what another \
+                       orchestrator has made; name it, or keep the states here";
+            return Err(TerraformError::Config { field: "backend_file", why: why.to_owned() });
+        }
         for path in [&mut config.directory, &mut config.module] {
             *path = std::path::absolute(&*path).map_err(TerraformError::file("find", path))?;
         }
@@ -79,7 +87,7 @@ impl TerraformProvisioner {
         let module =
             Module::new(config.module.clone(), hidden(".prepared"), config.interrupt_grace);
         let next_id = Mutex::new(config.ids.first);
-        let shared = Shared { deployment, platform, program, module, next_id, config };
+        let shared = Shared { deployment, platform, program, module, backend, next_id, config };
         Ok(Self { shared: Arc::new(shared), jobs: Jobs::default(), _alone: alone })
     }
 
@@ -223,7 +231,8 @@ impl TerraformProvisioner {
             let gone = platform.destroy(&self.shared.theirs(reservation, None)).await;
             return gone.map_err(TerraformError::Platform);
         }
-        if !dir.exists()? {
+        // A state that is kept elsewhere may be of another orchestrator's making.
+        if self.shared.backend.is_none() && !dir.exists()? {
             let Some(platform) = &self.shared.platform else { return Ok(Destroyed::Gone) };
             let gone = platform.destroy(&self.shared.theirs(reservation, None)).await;
             return gone.map_err(TerraformError::Platform);

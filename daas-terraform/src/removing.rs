@@ -47,6 +47,7 @@ impl Shared {
     /// INVARIANT: Terraform destroys by machine id, whoever has it. So it is not run while the
     /// platform shows somebody else's machine under it.
     pub(crate) async fn undo(&self, held: &Held, order: &Order) -> Result<Undone, TerraformError> {
+        self.reach_state(held, order).await?;
         if let Some(platform) = &self.platform {
             match platform.observe(&self.theirs(&order.reservation, held.dir.made()?)).await {
                 Observation::Unknown(why) => return Err(TerraformError::Doubt(why)),
@@ -54,8 +55,7 @@ impl Shared {
                 // Nothing of ours: asked to destroy, it tells whether something of others.
                 Observation::Absent => {
                     if let Some(why) = self.platform_destroys(held, order).await? {
-                        let state_empty = self.state(held, order).await?.is_empty();
-                        return Ok(Undone::LeftAlone { why, state_empty });
+                        return self.left_alone(held, order, why).await;
                     }
                 }
             }
@@ -64,7 +64,11 @@ impl Shared {
         let Err(error) = destroyed else {
             return self.proved_by_platform(held, order).await;
         };
-        if self.platform.is_none() || matches!(error, TerraformError::Cancelled { .. }) {
+        let is_final = matches!(
+            error,
+            TerraformError::Cancelled { .. } | TerraformError::LockedElsewhere { .. }
+        );
+        if self.platform.is_none() || is_final {
             return Err(error);
         }
         warn!(session = %order.reservation.session, %error,
@@ -74,8 +78,31 @@ impl Shared {
             left => return Ok(left),
         }
         // The machine itself is gone; what else the module made is Terraform's alone to remove.
-        self.terraform_destroys(held, order).await?;
-        Ok(Undone::Gone)
+        match self.terraform_destroys(held, order).await {
+            Err(TerraformError::StateBroken { why, .. }) => {
+                let kept = held.set_state_aside()?;
+                warn!(session = %order.reservation.session, ?kept, why,
+                    "the machine is gone, but its state could not be read: what its module made \
+                     beside it is to be removed by hand");
+                Ok(Undone::Gone)
+            }
+            ended => ended.map(|()| Undone::Gone),
+        }
+    }
+
+    /// Somebody else's machine is under the id: what the state holds is not touched.
+    async fn left_alone(
+        &self,
+        held: &Held,
+        order: &Order,
+        why: String,
+    ) -> Result<Undone, TerraformError> {
+        let state_empty = match self.state(held, order).await {
+            Ok(state) => state.is_empty(),
+            Err(TerraformError::StateBroken { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(Undone::LeftAlone { why, state_empty })
     }
 
     async fn proved_by_platform(
@@ -85,16 +112,15 @@ impl Shared {
     ) -> Result<Undone, TerraformError> {
         match self.platform_destroys(held, order).await? {
             None => Ok(Undone::Gone),
-            Some(why) => {
-                let state_empty = self.state(held, order).await?.is_empty();
-                Ok(Undone::LeftAlone { why, state_empty })
-            }
+            Some(why) => self.left_alone(held, order, why).await,
         }
     }
 
     /// Lets Terraform destroy what it knows of, and proves that it then knows of nothing.
     async fn terraform_destroys(&self, held: &Held, order: &Order) -> Result<(), TerraformError> {
-        if self.state(held, order).await?.is_empty() {
+        // One that is kept elsewhere is destroyed even so: that takes its lock, and proves that
+        // nobody is at work on it.
+        if self.backend.is_none() && self.state(held, order).await?.is_empty() {
             return Ok(());
         }
         order.progress.tell("terraform removes the machine", None);

@@ -4,10 +4,12 @@
 //! <directory>/<session>.<machine>/   0700
 //!   lock          held, as descriptor 9, by every process of a run
 //!   leader        the process group of the last run, as in /proc/PID/stat
+//!   running       there while the program runs; left behind by one that was killed
 //!   asked.json    the reservation
 //!   made.json     written once an apply has come to its good end
 //!   log           what the program said, bounded and without secrets
 //!   work/         the module, its variables and its state
+//! <directory>/.broken/                states that could not be read, of machines that are gone
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -110,6 +112,11 @@ impl RunDir {
         self.path.join("work")
     }
 
+    /// The state, where it is kept here.
+    pub(crate) fn state_file(&self) -> PathBuf {
+        self.work().join("terraform.tfstate")
+    }
+
     /// What the program said.
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")
@@ -166,6 +173,43 @@ impl Held {
     /// Writes what was made.
     pub(crate) fn note_made(&self, made: &Made) -> Result<(), TerraformError> {
         write_json(&self.dir.path.join("made.json"), made)
+    }
+
+    /// Writes down that the program is about to run, until [`Self::note_ended`].
+    pub(crate) fn note_begun(&self) -> Result<(), TerraformError> {
+        let path = self.dir.path.join("running");
+        fs::write(&path, "").map_err(TerraformError::file("write", &path))
+    }
+
+    /// The program has come to its own end: it has let go of whatever it held.
+    pub(crate) fn note_ended(&self) -> Result<(), TerraformError> {
+        let path = self.dir.path.join("running");
+        fs::remove_file(&path).map_err(TerraformError::file("remove", &path))
+    }
+
+    /// Whether the last run here came to its own end.
+    pub(crate) fn ended_well(&self) -> Result<bool, TerraformError> {
+        let path = self.dir.path.join("running");
+        path.try_exists().map(|left| !left).map_err(TerraformError::file("look at", &path))
+    }
+
+    /// The name of the run: `<session>.<machine>`.
+    pub(crate) fn name(&self) -> String {
+        self.dir.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Keeps a state that cannot be read for the administrator, beside the run directories; `None`
+    /// if there is none.
+    pub(crate) fn set_state_aside(&self) -> Result<Option<PathBuf>, TerraformError> {
+        let aside = self.dir.path.with_file_name(".broken");
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&aside);
+        made.map_err(TerraformError::file("make", &aside))?;
+        let kept = aside.join(format!("{}.tfstate", self.name()));
+        match fs::rename(self.dir.state_file(), &kept) {
+            Ok(()) => Ok(Some(kept)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(TerraformError::file("set aside the state", &kept)(e)),
+        }
     }
 
     /// Removes the module and its state, which must be empty.

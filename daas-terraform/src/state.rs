@@ -1,6 +1,7 @@
 //! What a state holds, as `show -json` tells it.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -15,6 +16,36 @@ pub(crate) struct State {
     pub(crate) vm_id: Option<String>,
     pub(crate) vm_name: Option<String>,
     pub(crate) vm_ip: Option<IpAddr>,
+}
+
+/// What a state file is, before any program reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OnDisk {
+    /// Not there, or without a byte: as it is before anything was made.
+    Nothing,
+    /// No state: Terraform writes in place, so one that is killed then leaves half of it.
+    Broken(String),
+    /// A state, by its looks.
+    Whole,
+}
+
+impl OnDisk {
+    /// Looks at the file.
+    pub(crate) fn look(path: &Path) -> Result<Self, TerraformError> {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::Nothing),
+            Err(e) => return Err(TerraformError::file("read", path)(e)),
+        };
+        if text.is_empty() {
+            return Ok(Self::Nothing);
+        }
+        Ok(match serde_json::from_slice::<Value>(&text) {
+            Err(error) => Self::Broken(format!("is broken ({error})")),
+            Ok(state) if state["version"].is_u64() => Self::Whole,
+            Ok(_) => Self::Broken("tells no version".to_owned()),
+        })
+    }
 }
 
 impl State {
@@ -78,6 +109,23 @@ mod tests {
         assert_eq!(state.vm_id.as_deref(), Some("9001"));
         assert_eq!(state.vm_ip, Some("10.0.0.7".parse().expect("an address")));
         assert!(!state.is_empty());
+    }
+
+    #[test]
+    fn half_a_state_is_told_from_none() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("terraform.tfstate");
+        assert_eq!(OnDisk::look(&path).expect("looked"), OnDisk::Nothing);
+        let check = |text: &str, broken: bool| {
+            std::fs::write(&path, text).expect("written");
+            let looked = OnDisk::look(&path).expect("looked");
+            assert_eq!(matches!(looked, OnDisk::Broken(_)), broken, "{text}");
+        };
+        check("", false);
+        check(r#"{"version": 4, "resources": []}"#, false);
+        check(r#"{"version": 4, "resour"#, true);
+        check("{}", true);
+        check("\0\0\0\0", true);
     }
 
     #[test]

@@ -4,68 +4,17 @@
 
 mod world;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use daas_core::Kind;
-use daas_core::machine::{Destroyed, Ensured, MachineSpec, Observation, Power, Reservation};
-use daas_core::progress::Progress;
+use daas_core::machine::{Destroyed, MachineSpec, Observation, Reservation};
 use daas_core::provisioner::Provisioner;
-use daas_sim::Event;
 use daas_terraform::TerraformProvisioner;
 use rustix::process::{Pid, Signal};
-use world::{Cluster, Files, gate, left, make, remove, reserve, spec, take_away, until};
-
-/// The process group of the last run in a directory.
-fn group(run: &Path) -> Pid {
-    let leader = std::fs::read_to_string(run.join("leader")).unwrap();
-    Pid::from_raw(leader.split_whitespace().next().unwrap().parse().unwrap()).unwrap()
-}
-
-/// The processes of a group that are no zombies.
-fn members(group: Pid) -> usize {
-    named(group, "")
-}
-
-/// Those of them of this name; all for none.
-fn named(group: Pid, name: &str) -> usize {
-    let stats = std::fs::read_dir("/proc").unwrap().flatten();
-    let of_group = |stat: &String| {
-        let fields: Vec<_> = stat[stat.rfind(')').unwrap() + 1..].split_whitespace().collect();
-        let is_named = name.is_empty() || stat.contains(&format!("({name})"));
-        fields[0] != "Z" && fields[2] == group.as_raw_nonzero().to_string() && is_named
-    };
-    stats
-        .filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
-        .filter(of_group)
-        .count()
-}
-
-fn run_of(runs: &Path, held: &Reservation) -> PathBuf {
-    runs.join(format!("{}.{}", held.session, held.machine))
-}
-
-async fn begin(p: &TerraformProvisioner, held: &Reservation, spec: &MachineSpec) {
-    let begun = p.ensure(held, spec, Power::Running, &Progress::silent()).await.unwrap();
-    assert!(matches!(begun, Ensured::Underway(_)), "{begun:?}");
-}
-
-/// A cluster on which an apply stands still after its clone, before its state is written.
-async fn half_made() -> (Cluster, TerraformProvisioner, Reservation, MachineSpec) {
-    let cluster = Cluster::new().await;
-    let mut config = cluster.config();
-    let gate = gate(cluster.temp.path());
-    config.variables.insert("gate".into(), gate.to_str().unwrap().into());
-    let provisioner = cluster.provisioner(config);
-    let spec = spec(&cluster.deployment);
-    let held = reserve(&provisioner, &spec).await;
-    begin(&provisioner, &held, &spec).await;
-    let named =
-        |e: &Event| matches!(e, Event::VmNamed { name, .. } if **name == *held.session.as_str());
-    cluster.sim.log().wait_for(named, world::DEADLINE).await.expect("cloned");
-    let group = group(&run_of(&cluster.temp.path().join("runs"), &held));
-    until("it waits at the gate", || self::named(group, "cat") == 1).await;
-    (cluster, provisioner, held, spec)
-}
+use world::{
+    Cluster, Files, begin, gate, group, half_made, left, make, members, named, remove, reserve,
+    run_of, spec, take_away, until,
+};
 
 /// A successor finds what a killed run left, and there is one machine in the end, and none after.
 async fn successor_makes_one(cluster: &Cluster, held: &Reservation, spec: &MachineSpec, old: Pid) {
@@ -116,10 +65,7 @@ async fn we_gone_alone_leave_one_machine() {
 async fn a_removal_killed_after_the_machine_is_gone_is_ended_by_a_successor() {
     let cluster = Cluster::new().await;
     let runs = cluster.temp.path().join("runs");
-    let mut config = cluster.config();
-    let gate_at = cluster.temp.path().join("gate");
-    config.variables.insert("gate".into(), gate_at.to_str().unwrap().into());
-    let provisioner = cluster.provisioner(config);
+    let provisioner = cluster.provisioner(cluster.config());
     let spec = spec(&cluster.deployment);
     let held = reserve(&provisioner, &spec).await;
     let machine = make(&provisioner, &held, &spec).await.expect("made");
@@ -132,7 +78,7 @@ async fn a_removal_killed_after_the_machine_is_gone_is_ended_by_a_successor() {
     assert!(matches!(seen, Observation::Unknown(_)), "terraform is still at work: {seen:?}");
     rustix::process::kill_process_group(group(&run_of(&runs, &held)), Signal::KILL).unwrap();
     drop(provisioner);
-    take_away(&gate_at);
+    take_away(&cluster.temp.path().join("gate"));
     let successor = cluster.provisioner(cluster.config());
     let listed = successor.list().await.expect("listed");
     assert_eq!(listed.len(), 1, "what is left of it is found: {listed:?}");

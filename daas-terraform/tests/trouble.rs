@@ -11,7 +11,10 @@ use daas_core::machine::{Destroyed, Power, Reservation};
 use daas_core::provisioner::Provisioner;
 use daas_core::{Error, Kind};
 use daas_terraform::TerraformConfig;
-use world::{Files, left, make, module, remove, reserve, spec};
+use world::{
+    Cluster, Files, copy_module, group, half_made, left, make, module, remove, reserve, run_of,
+    spec, take_away,
+};
 
 /// Makes a machine with these settings; it fails, and nothing is left once it is destroyed.
 async fn fails(files: &Files, config: TerraformConfig) -> Error {
@@ -45,14 +48,7 @@ fn program(files: &Files, text: &str) -> std::path::PathBuf {
 /// A copy of the module of files, with one file changed.
 fn changed(files: &Files, name: &str, change: impl FnOnce(String) -> String) -> std::path::PathBuf {
     let copy = files.temp.path().join("module");
-    std::fs::create_dir(&copy).unwrap();
-    for entry in std::fs::read_dir(module("files")).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
-    }
-    let path = copy.join(name);
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, change(text)).unwrap();
+    copy_module(&module("files"), &copy, name, change);
     copy
 }
 
@@ -82,6 +78,15 @@ async fn what_is_no_terraform_is_refused() {
 async fn a_missing_module_is_named() {
     let change = |_: &Files, c: &mut TerraformConfig| c.module = "/nowhere/module".into();
     check(change, Kind::Invalid, &["/nowhere/module", "does not exist"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_that_does_not_take_our_variables_is_told_what_to_add() {
+    let change = |files: &Files, c: &mut TerraformConfig| {
+        c.module =
+            changed(files, "main.tf", |text| text.replace("\"deployment_id\"", "\"deployment\""));
+    };
+    check(change, Kind::Invalid, &["takes no variable \"deployment_id\"", "add `variable"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -163,6 +168,76 @@ fn look_through(directory: &Path, look: &mut impl FnMut(&Path, &str)) {
             look(&path, &String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
         }
     }
+}
+
+/// What a crash in the middle of writing it leaves of a state.
+fn cut(run: &Path) {
+    let state = run.join("work/terraform.tfstate");
+    let text = std::fs::read(&state).unwrap();
+    std::fs::write(&state, &text[..text.len() / 2]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_state_is_made_good_by_the_platform() {
+    let cluster = Cluster::new().await;
+    let runs = cluster.temp.path().join("runs");
+    let provisioner = cluster.provisioner(cluster.config());
+    let spec = spec(&cluster.deployment);
+    let held = reserve(&provisioner, &spec).await;
+    make(&provisioner, &held, &spec).await.expect("made");
+    // As if we had crashed before the end of the apply was written down.
+    let run = run_of(&runs, &held);
+    std::fs::remove_file(run.join("made.json")).unwrap();
+    cut(&run);
+    let machine = make(&provisioner, &held, &spec).await.expect("made again");
+    assert_eq!(cluster.sim.cluster().vms().len(), 1, "the first was removed before");
+    let aside =
+        runs.join(".broken").join(format!("{}.tfstate", run.file_name().unwrap().display()));
+    assert!(aside.exists(), "what was in it is kept for the administrator");
+    let held = Reservation { uuid: machine.uuid, ..held };
+    cut(&run);
+    assert_eq!(remove(&provisioner, &held).await.expect("removed"), Destroyed::Gone);
+    assert_eq!(cluster.sim.cluster().vms().len(), 0);
+    assert_eq!(left(&runs), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_state_without_a_platform_is_no_absence() {
+    let files = Files::new();
+    let provisioner = files.provisioner(files.config());
+    let spec = spec(&files.deployment);
+    let held = reserve(&provisioner, &spec).await;
+    let machine = make(&provisioner, &held, &spec).await.expect("made");
+    let held = Reservation { uuid: machine.uuid, ..held };
+    let state = run_of(&files.runs(), &held).join("work/terraform.tfstate");
+    let whole = std::fs::read(&state).unwrap();
+    let damages: [&dyn Fn(); 3] =
+        [&|| cut(&run_of(&files.runs(), &held)), &|| std::fs::write(&state, "").unwrap(), &|| {
+            std::fs::remove_file(&state).unwrap()
+        }];
+    for damage in damages {
+        damage();
+        let error = remove(&provisioner, &held).await.expect_err("not told to be gone");
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        assert!(error.to_string().contains("terraform.tfstate.backup"), "{error}");
+        assert!(files.machine(&held).exists());
+    }
+    std::fs::write(&state, whole).unwrap();
+    assert_eq!(remove(&provisioner, &held).await.expect("removed"), Destroyed::Gone);
+    assert!(!files.machine(&held).exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lock_of_a_run_that_was_killed_hinders_nobody() {
+    let (cluster, provisioner, held, spec) = half_made().await;
+    let run = run_of(&cluster.temp.path().join("runs"), &held);
+    rustix::process::kill_process_group(group(&run), rustix::process::Signal::KILL).unwrap();
+    drop(provisioner);
+    assert!(run.join("work/.terraform.tfstate.lock.info").exists(), "it left its lock");
+    take_away(&cluster.temp.path().join("gate"));
+    let successor = cluster.provisioner(cluster.config());
+    make(&successor, &held, &spec).await.expect("made");
+    assert_eq!(cluster.sim.cluster().vms().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

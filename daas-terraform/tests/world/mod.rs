@@ -16,8 +16,9 @@ use daas_core::provisioner::Provisioner;
 use daas_core::secret::Secret;
 use daas_core::template::{AddressFrom, CloneMode};
 use daas_proxmox::{IdRange, ProxmoxConfig, ProxmoxProvisioner};
-use daas_sim::{NullGuests, SimConfig, Simulator};
+use daas_sim::{Event, NullGuests, SimConfig, Simulator};
 use daas_terraform::{TerraformConfig, TerraformProvisioner};
+use rustix::process::Pid;
 use tempfile::TempDir;
 
 /// How long anything here may take: a terraform command takes a fifth of a second, but cores are
@@ -29,6 +30,28 @@ const LOOK: Duration = Duration::from_millis(10);
 
 pub(crate) fn module(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/modules").join(name)
+}
+
+/// A module that ships.
+pub(crate) fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("modules").join(name)
+}
+
+/// Copies a module, one of its files changed.
+pub(crate) fn copy_module(
+    from: &Path,
+    to: &Path,
+    name: &str,
+    change: impl FnOnce(String) -> String,
+) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    let path = to.join(name);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, change(text)).unwrap();
 }
 
 pub(crate) fn spec(deployment: &DeploymentId) -> MachineSpec {
@@ -119,13 +142,28 @@ impl Cluster {
     }
 
     pub(crate) fn config(&self) -> TerraformConfig {
-        let mut config = TerraformConfig::new(module("sim"), self.temp.path().join("runs"));
+        let mut config = TerraformConfig::new(self.module(), self.temp.path().join("runs"));
         let ca = self.temp.path().join("ca.pem");
-        config.variables.insert("pve_url".into(), self.sim.url().to_string().into());
-        config.variables.insert("pve_ca".into(), ca.to_str().unwrap().into());
-        config.secret_files.insert("pve_token".into(), self.temp.path().join("token"));
+        config.variables.insert("proxmox_url".into(), self.sim.url().to_string().into());
+        config.variables.insert("proxmox_ca".into(), ca.to_str().unwrap().into());
+        config.secret_files.insert("proxmox_token".into(), self.temp.path().join("token"));
         config.interrupt_grace = Duration::from_secs(5);
         config
+    }
+
+    /// The shipped module that needs no provider, but for a gate after a clone and a removal.
+    fn module(&self) -> PathBuf {
+        let copy = self.temp.path().join("module");
+        let gate = self.temp.path().join("gate");
+        let wait = format!("[ ! -e '{0}' ] || cat '{0}'", gate.display());
+        copy_module(&shipped("proxmox-curl"), &copy, "pve.sh", |script| {
+            let parts: Vec<&str> = script.split("# cloned").collect();
+            let [before, after] = parts[..] else { panic!("the place after a clone has moved") };
+            let parts: Vec<&str> = after.split("# removed").collect();
+            let [between, after] = parts[..] else { panic!("that after a removal has moved") };
+            format!("{before}{wait}{between}{wait}{after}")
+        });
+        copy
     }
 
     pub(crate) fn provisioner(&self, config: TerraformConfig) -> TerraformProvisioner {
@@ -148,7 +186,7 @@ impl Drop for Cluster {
 }
 
 /// Lets those pass who wait at a gate, also at one that was taken away.
-fn let_pass(directory: &Path) {
+pub(crate) fn let_pass(directory: &Path) {
     for name in ["gate", "gate.away"] {
         // Without a reader it cannot be opened, and nobody waits.
         let writer =
@@ -174,15 +212,24 @@ pub(crate) async fn reserve(p: &TerraformProvisioner, spec: &MachineSpec) -> Res
     p.reserve(&spec.session, spec, &Taken::default()).await.unwrap()
 }
 
-/// Calls `ensure` as the engine does, until it has an answer.
 pub(crate) async fn make(
     p: &TerraformProvisioner,
     held: &Reservation,
     spec: &MachineSpec,
 ) -> Result<Machine> {
+    power(p, held, spec, Power::Running).await
+}
+
+/// Calls `ensure` as the engine does, until it has an answer.
+pub(crate) async fn power(
+    p: &TerraformProvisioner,
+    held: &Reservation,
+    spec: &MachineSpec,
+    power: Power,
+) -> Result<Machine> {
     let work = async {
         loop {
-            match p.ensure(held, spec, Power::Running, &Progress::silent()).await? {
+            match p.ensure(held, spec, power, &Progress::silent()).await? {
                 Ensured::Done(machine) => return Ok(machine),
                 Ensured::Underway(u) => {
                     let _ = tokio::time::timeout(u.check_after, u.wake.heard()).await;
@@ -222,4 +269,64 @@ pub(crate) async fn until(what: &str, mut there: impl FnMut() -> bool) {
 pub(crate) fn left(runs: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(runs).unwrap().map(|e| e.unwrap().path());
     entries.filter(|p| !p.file_name().unwrap().to_str().unwrap().starts_with('.')).collect()
+}
+
+/// The process group of the last run in a directory.
+pub(crate) fn group(run: &Path) -> Pid {
+    let leader = std::fs::read_to_string(run.join("leader")).unwrap();
+    Pid::from_raw(leader.split_whitespace().next().unwrap().parse().unwrap()).unwrap()
+}
+
+/// The processes of a group that are no zombies.
+pub(crate) fn members(group: Pid) -> usize {
+    named(group, "")
+}
+
+/// Those of them of this name; all for none.
+pub(crate) fn named(group: Pid, name: &str) -> usize {
+    let stats = std::fs::read_dir("/proc").unwrap().flatten();
+    let of_group = |stat: &String| {
+        let fields: Vec<_> = stat[stat.rfind(')').unwrap() + 1..].split_whitespace().collect();
+        let is_named = name.is_empty() || stat.contains(&format!("({name})"));
+        fields[0] != "Z" && fields[2] == group.as_raw_nonzero().to_string() && is_named
+    };
+    stats
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
+        .filter(of_group)
+        .count()
+}
+
+pub(crate) fn run_of(runs: &Path, held: &Reservation) -> PathBuf {
+    runs.join(format!("{}.{}", held.session, held.machine))
+}
+
+pub(crate) async fn begin(p: &TerraformProvisioner, held: &Reservation, spec: &MachineSpec) {
+    let begun = p.ensure(held, spec, Power::Running, &Progress::silent()).await.unwrap();
+    assert!(matches!(begun, Ensured::Underway(_)), "{begun:?}");
+}
+
+/// A cluster on which an apply stands still after its clone, before its state is written.
+pub(crate) async fn half_made() -> (Cluster, TerraformProvisioner, Reservation, MachineSpec) {
+    let cluster = Cluster::new().await;
+    let (provisioner, held, spec) = stands_still(&cluster, cluster.config()).await;
+    (cluster, provisioner, held, spec)
+}
+
+/// Begins an apply that stands still after its clone.
+pub(crate) async fn stands_still(
+    cluster: &Cluster,
+    config: TerraformConfig,
+) -> (TerraformProvisioner, Reservation, MachineSpec) {
+    gate(cluster.temp.path());
+    let runs = config.directory.clone();
+    let provisioner = cluster.provisioner(config);
+    let spec = spec(&cluster.deployment);
+    let held = reserve(&provisioner, &spec).await;
+    begin(&provisioner, &held, &spec).await;
+    let cloned =
+        |e: &Event| matches!(e, Event::VmNamed { name, .. } if **name == *held.session.as_str());
+    cluster.sim.log().wait_for(cloned, DEADLINE).await.expect("cloned");
+    let group = group(&run_of(&runs, &held));
+    until("it waits at the gate", || named(group, "cat") == 1).await;
+    (provisioner, held, spec)
 }
