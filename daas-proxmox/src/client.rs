@@ -31,6 +31,9 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How many requests one node has to answer at once, beside the questions to its guests.
 const REQUESTS_PER_NODE: usize = 32;
 
+/// How many connections to the address are kept for the next request; four nodes' worth.
+const CONNECTIONS_KEPT: usize = 4 * REQUESTS_PER_NODE;
+
 /// What calls are made for; they are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -121,7 +124,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5).min(config.request_deadline))
             .timeout(config.request_deadline)
-            .pool_max_idle_per_host(64)
+            // As many as may be busy: one that is closed costs a handshake when it is missed.
+            .pool_max_idle_per_host(CONNECTIONS_KEPT)
             .tcp_nodelay(true);
         if let Some(tls) = tls::client_config(config)? {
             builder = builder.tls_backend_preconfigured(tls);
