@@ -261,12 +261,13 @@ fn judge(
     playbook: &str,
 ) -> Result<(Recap, Vec<String>), AnsibleError> {
     let at = work.at.to_string();
-    match told.recap {
+    let passing = match told.recap {
         Some(recap) if ended.status.success() && !recap.failed => {
             return Ok((recap, told.warnings));
         }
-        _ => {}
-    }
+        Some(recap) => recap.said.get("daas_try_again") == Some(&Value::Bool(true)),
+        None => false,
+    };
     if let Some(why) = told.unreachable {
         let user = work.guest.template.admin_user.clone();
         return Err(if why.contains("Permission denied") {
@@ -276,7 +277,7 @@ fn judge(
         });
     }
     if let Some((task, why)) = told.failed {
-        return Err(AnsibleError::Task { task, why });
+        return Err(AnsibleError::Task { task, why, passing });
     }
     let stderr = secrets.scrub(&ended.stderr);
     let (playbook, exit) = (playbook.to_owned(), ended.status.to_string());

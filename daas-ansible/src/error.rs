@@ -52,9 +52,10 @@ pub(crate) enum AnsibleError {
     /// The connection broke, or never was.
     #[error("the guest at {at} cannot be reached: {why}")]
     Unreachable { at: String, why: String },
-    /// A task failed.
+    /// A task failed. `passing` when the playbook says that it may do better later
+    /// (`set_stats` of `daas_try_again`).
     #[error("task {task:?} failed: {why}")]
-    Task { task: String, why: String },
+    Task { task: String, why: String, passing: bool },
     /// The playbook ended without a failed task, but not well.
     #[error("the playbook {playbook} did not run to its end ({exit}): {stderr}")]
     NotRun { playbook: String, exit: String, stderr: String, killed: bool },
@@ -94,8 +95,8 @@ impl AnsibleError {
             | Self::TooOld { .. }
             | Self::NoProfile { .. }
             | Self::Administrator { .. }
-            // A playbook tries again by itself what is worth it (`until`).
-            | Self::Task { .. }
+            // A playbook tries again by itself what is worth it (`until`), or says so.
+            | Self::Task { passing: false, .. }
             | Self::JoinUnsaid { .. }
             | Self::NotJoined { .. } => Kind::Invalid,
             Self::HostKey { .. } | Self::Refused { .. } => Kind::Denied,
@@ -103,7 +104,8 @@ impl AnsibleError {
             Self::RunDirectory { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Kind::Exhausted
             }
-            Self::NotStarted { .. }
+            Self::Task { passing: true, .. }
+            | Self::NotStarted { .. }
             | Self::NoAddress
             | Self::NoAnswer { .. }
             | Self::Unreachable { .. }

@@ -36,6 +36,7 @@ const FILES: &[(&str, &str)] = files![
     "roles/desktop_config/vars/ubuntu-22.04.yml",
     "roles/desktop_config/vars/ubuntu-24.04.yml",
     "roles/ad_join/defaults/main.yml",
+    "roles/ad_join/files/pam-mkhomedir",
     "roles/ad_join/handlers/main.yml",
     "roles/ad_join/meta/argument_specs.yml",
     "roles/ad_join/meta/main.yml",

@@ -4,8 +4,12 @@
 //! A [`Lab`] is one run: a network namespace with a bridge and DHCP, a place for disks, and a record
 //! on disk by which [`sweep`] finds what a killed run left. [`Templates`] builds and caches what disks
 //! are copied from. [`NspawnGuests`] makes guests on `daas-sim`'s traits, so that a machine of the
-//! simulated cluster truly boots. [`Domain`] is an Active Directory for a test. [`RdpClient`] looks at a desktop as a person would, and [`Leaks`]
-//! proves that nothing is left.
+//! simulated cluster truly boots. [`Domain`] is an Active Directory for a test. [`RdpClient`] looks
+//! at a desktop as a person would, and [`Leaks`] proves that nothing is left.
+//!
+//! A whole desktop for a domain's user is [`Recipe::workstation`] beside a [`Domain`]: the user is
+//! one of [`domain::facts::USERS`], the home [`domain::facts::home_share`] is what
+//! [`Domain::home_file`] shows from the server's side, and [`NspawnGuest::log_in`] is a login by PAM.
 //!
 //! It needs root and a handful of Debian packages; [`tools::Missing`] says which.
 
@@ -19,6 +23,7 @@ mod process;
 mod rdp;
 mod run;
 mod seed;
+mod stand_in;
 mod sweep;
 mod template;
 pub mod tools;

@@ -39,6 +39,13 @@ impl Needs {
         };
         Missing::of(&tools).map(|missing| missing.to_string())
     }
+
+    /// Why it does not run here: something is missing, or nobody asked for it. For trials with a
+    /// runner of their own; `CI=true` asks.
+    pub fn refusal(self) -> Option<String> {
+        let unasked = || format!("real guests run where {ASKED}=1");
+        self.missing().or_else(|| (!is_asked_for()).then(unasked))
+    }
 }
 
 /// A trial. It runs on a thread of its own, which it may move into a lab's network; a panic is a

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use daas_lab::domain::facts;
 use daas_lab::trials::{self, Needs};
-use daas_lab::{Domain, Lab};
+use daas_lab::{Domain, Lab, NspawnGuest, NspawnGuests, Recipe};
+use daas_sim::guest::{Guest, GuestSpec, GuestState, Seed};
 
 fn main() {
     trials::run(vec![
         trials::trial("a_fresh_domain_at_once", Needs::Guests, a_fresh_domain_at_once),
         trials::trial("people_write_to_their_homes", Needs::Guests, people_write_to_their_homes),
+        trials::trial("a_workstation_mounts_a_home", Needs::Guests, a_workstation_mounts_a_home),
         trials::trial("a_domain_ends_with_its_lab", Needs::Guests, a_domain_ends_with_its_lab),
     ]);
 }
@@ -60,6 +62,63 @@ fn people_write_to_their_homes() {
         assert!(put(alice, other, alice).await.is_err(), "a wrong password is refused");
         domain.close().await;
     });
+}
+
+/// By what stands in for the kernel's cifs, called as `mount -t cifs` calls the package's own.
+fn a_workstation_mounts_a_home() {
+    trials::with_guests(&[Recipe::workstation()], async |guests| {
+        let domain = Domain::open(guests.lab()).await.unwrap();
+        let (user, password) = ("anne o'neil", "Passw0rd \\\"$x, ü");
+        domain.add_user(user, password).await.unwrap();
+        let guest = boot(&guests, "desktop-2222222").await;
+        assert!(
+            guests.named("desktop-2222222").await.is_some_and(|found| found.name() == guest.name())
+        );
+        assert!(guests.named("desktop-3333333").await.is_none());
+        let source = format!("//{}/{}/{user}", facts::HOST, facts::SHARE);
+        let options = format!("username={user},domain={},uid=1234,gid=5678", facts::DOMAIN);
+        let mount = ["mount", "-t", "cifs", &source, "/mnt", "-o", &options];
+        let wrong = guest.exec_with(&[&["env", "PASSWD=no"], mount.as_slice()].concat(), b"").await;
+        assert_eq!(wrong.unwrap().code, Some(32), "a wrong password is refused");
+        let argv = [&["env", "PASSWD_FD=0"], mount.as_slice()].concat();
+        let mounted = guest.exec_with(&argv, password.as_bytes()).await.unwrap();
+        assert_eq!(mounted.code, Some(0), "{mounted:?}");
+
+        let owner = guest.exec(&["stat", "-c", "%u:%g %a", "/mnt"]).await.unwrap();
+        assert_eq!(owner.stdout, b"1234:5678 700\n");
+        guest.exec(&["sh", "-c", "printf hello > /mnt/note"]).await.unwrap();
+        let seen = domain.home_file(user, "note").await.unwrap();
+        assert_eq!(seen, ("hello".to_owned(), format!("LAB\\{user}")));
+        // With the place, all behind it goes.
+        guest.exec(&["umount", "/mnt"]).await.unwrap();
+        let gone = "for i in $(seq 100); do pgrep smbnetfs || exit 0; sleep 0.1; done; exit 1";
+        assert_eq!(guest.exec(&["sh", "-c", gone]).await.unwrap().code, Some(0));
+        domain.close().await;
+    });
+}
+
+async fn boot(guests: &NspawnGuests, name: &str) -> Arc<NspawnGuest> {
+    let spec = GuestSpec { vmid: 100, image: "workstation".to_owned() };
+    let guest = guests.guest(&spec).await.unwrap();
+    let seed = Seed {
+        hostname: name.to_owned(),
+        user: None,
+        password_hash: None,
+        ssh_keys: Vec::new(),
+        mac: "BC:24:11:00:00:07".to_owned(),
+        address: None,
+        cores: 1,
+        memory_mib: 1024,
+        agent: true,
+        boot: Duration::ZERO,
+        agent_start: Duration::ZERO,
+    };
+    guest.start(&seed).await.unwrap();
+    let mut state = guest.state();
+    let up = state.wait_for(|state| *state == GuestState::AgentUp);
+    let up = tokio::time::timeout(Duration::from_secs(60), up).await.is_ok_and(|up| up.is_ok());
+    assert!(up, "the guest does not come up:\n{}", guest.console());
+    guest
 }
 
 fn a_domain_ends_with_its_lab() {

@@ -101,6 +101,10 @@ fn seeds_a_user() {
         let keys = ["stat", "-c", "%U %a", "/home/alice/.ssh/authorized_keys"];
         assert_eq!(text(&guest, &keys).await, "alice 600");
         assert_eq!(text(&guest, &["su", "alice", "-c", "sudo id -un"]).await, "root");
+        let entered = guest.log_in("alice", PASSWORD, &["printf", "%s|", "a b", "$(id)"]).await;
+        assert_eq!(entered.unwrap().stdout, b"a b|$(id)|");
+        let refused = guest.log_in("alice", "another", &["true"]).await.unwrap();
+        assert_eq!(refused.code, Some(1), "{refused:?}");
     });
 }
 

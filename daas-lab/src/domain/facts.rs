@@ -29,8 +29,17 @@ pub const JOIN_USER: &str = "svc-join";
 pub const JOIN_PASSWORD: &str = "Passw0rd.Join1";
 /// The group of those who may have a desktop: alice, not bob.
 pub const GROUP: &str = "vdi-users";
+/// The share with the users' homes, one directory each; on the server it is [`SHARE_DIRECTORY`].
+pub const SHARE: &str = "users";
+/// Where the share lies on the server.
+pub const SHARE_DIRECTORY: &str = "/srv/users";
 /// `(user, password)`; each has a home `\\dc1\users\<user>`.
 pub const USERS: [(&str, &str); 2] = [("alice", "Passw0rd.Alice1"), ("bob", "Passw0rd.Bob1")];
+
+/// A user's home as pam_mount and `mount.cifs` name it on [`HOST`]: `users/%(USER)`.
+pub fn home_share() -> String {
+    format!("{SHARE}/%(USER)")
+}
 
 /// What the provisioning script is told.
 pub(super) fn environment() -> Vec<(&'static str, String)> {

@@ -95,6 +95,35 @@ impl Domain {
         checked(&doing, &output)
     }
 
+    /// Makes a user with a home, a member of [`facts::GROUP`]. The name may hold what Active
+    /// Directory allows in one; the password goes by standard input.
+    ///
+    /// # Errors
+    /// The domain refuses.
+    pub async fn add_user(&self, name: &str, password: &str) -> Result<(), LabError> {
+        let doing = format!("add the user {name:?}");
+        let input = format!("{password}\n{password}\n");
+        let make = ["samba-tool", "user", "create", "--", name];
+        let run = self.guest.exec_with(&make, input.as_bytes());
+        let late = || LabError::Deadline { doing: doing.clone(), after: RUN_DEADLINE };
+        let output = tokio::time::timeout(RUN_DEADLINE, run).await.map_err(|_| late())?;
+        checked(&doing, &output.map_err(guest_error(&doing))?)?;
+        self.run(&["samba-tool", "group", "addmembers", "--", facts::GROUP, name]).await?;
+        let home = format!("{}/{name}", facts::SHARE_DIRECTORY);
+        let owner = format!("{}\\{name}", facts::NETBIOS);
+        self.run(&["install", "-d", "-m", "700", "-o", &owner, "--", &home]).await.map(drop)
+    }
+
+    /// What a file in a user's home holds, and whose it is (`LAB\alice`), seen on the server.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub async fn home_file(&self, user: &str, name: &str) -> Result<(String, String), LabError> {
+        let path = format!("{}/{user}/{name}", facts::SHARE_DIRECTORY);
+        let owner = self.run(&["stat", "-c", "%U", "--", &path]).await?;
+        Ok((self.run(&["cat", "--", &path]).await?, owner.trim().to_owned()))
+    }
+
     /// Ends the domain and all that was in it. The lab does so too when it is closed.
     pub async fn close(&self) {
         self.guests.close().await;

@@ -110,6 +110,31 @@ impl NspawnGuest {
         })
     }
 
+    /// Runs a program of the user's own after a login by PAM with this password: authentication,
+    /// account and session as at any login, by `su` started as nobody. The password goes by standard
+    /// input. A refused login is exit code 1, its reason on standard error.
+    ///
+    /// # Errors
+    /// No power, or `su` cannot be started. A program that fails is an answer.
+    pub async fn log_in(
+        &self,
+        user: &str,
+        password: &str,
+        argv: &[&str],
+    ) -> Result<Output, GuestError> {
+        // Root would not be asked for the password.
+        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+        // The words go as arguments, never as a shell's text.
+        let su = ["su", "--login", "--command", r#"exec "$@""#, "--", user, "login"];
+        let words = [nobody.as_slice(), &su, argv].concat();
+        self.exec_with(&words, format!("{password}\n").as_bytes()).await
+    }
+
+    /// The host name of its first start; `None` before that.
+    pub async fn hostname(&self) -> Option<String> {
+        self.life.lock().await.seed.as_ref().map(|seed| seed.hostname.clone())
+    }
+
     /// Where what the guest wrote lies.
     pub(crate) fn upper(&self) -> PathBuf {
         self.shared.dir.join("up")

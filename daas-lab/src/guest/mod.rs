@@ -82,6 +82,18 @@ impl NspawnGuests {
         Ok(guest)
     }
 
+    /// The guest that was started under this host name and is not erased: one that somebody else
+    /// made, a simulated cluster say.
+    pub async fn named(&self, hostname: &str) -> Option<Arc<NspawnGuest>> {
+        let made = self.made.lock().map(|made| made.clone()).unwrap_or_default();
+        for guest in made.into_iter().filter(|guest| !guest.is_erased()) {
+            if guest.hostname().await.as_deref() == Some(hostname) {
+                return Some(guest);
+            }
+        }
+        None
+    }
+
     /// The lab its guests are in.
     pub fn lab(&self) -> &Arc<Lab> {
         &self.lab

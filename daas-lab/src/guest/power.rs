@@ -20,7 +20,7 @@ use crate::error::LabError;
 use crate::lab::Lab;
 use crate::process::{self, Process};
 use crate::run::Made;
-use crate::{cgroup, sweep, trace};
+use crate::{cgroup, stand_in, sweep, trace};
 
 /// The exit status by which nspawn says that the guest rebooted (with `--keep-unit`).
 const REBOOT_STATUS: i32 = 133;
@@ -82,6 +82,11 @@ impl Machine {
             .args(["--quiet", "--boot", "--private-network", "--register=no", "--keep-unit"])
             .args(["--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no"])
             .arg(format!("--machine={}", self.name))
+            .args(
+                Path::new(stand_in::DEVICE)
+                    .exists()
+                    .then(|| format!("--bind={}", stand_in::DEVICE)),
+            )
             .arg("--directory")
             .arg(self.root())
             .stdin(Stdio::null())
