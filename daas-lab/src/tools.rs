@@ -37,6 +37,18 @@ pub const DESKTOP_TOOLS: &[Tool] = &[
     tool("identify", "imagemagick"),
 ];
 
+/// What trials with Terraform need on top of a desktop's. Its package is in HashiCorp's repository,
+/// not in Debian's; for Ansible see [`ansible_playbook`].
+pub const ORCHESTRATION_TOOLS: &[Tool] = &[tool("terraform", "terraform"), tool("curl", "curl")];
+
+/// `ansible-playbook`, in the place where `cargo xtask test --install` puts it below a build's
+/// directory for temporary files, or where `DAAS_ANSIBLE_PLAYBOOK` says.
+pub fn ansible_playbook(temporary: &Path) -> Option<PathBuf> {
+    let set = std::env::var_os("DAAS_ANSIBLE_PLAYBOOK").map(PathBuf::from);
+    let installed = temporary.join("ansible/bin/ansible-playbook");
+    set.or(Some(installed)).filter(|program| program.is_file())
+}
+
 /// What is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {

@@ -13,7 +13,7 @@ use crate::guest::NspawnGuests;
 use crate::lab::{Lab, LabConfig};
 use crate::leaks::Leaks;
 use crate::template::Recipe;
-use crate::tools::{DESKTOP_TOOLS, GUEST_TOOLS, Missing};
+use crate::tools::{DESKTOP_TOOLS, GUEST_TOOLS, Missing, ORCHESTRATION_TOOLS};
 
 /// The line that makes ignored trials run.
 const WAY_OUT: &str = "cargo xtask test --install";
@@ -28,6 +28,8 @@ pub enum Needs {
     Guests,
     /// The programs that look at a desktop as well.
     Desktop,
+    /// Terraform as well, and what its module for trials runs.
+    Orchestration,
 }
 
 impl Needs {
@@ -36,6 +38,7 @@ impl Needs {
         let tools = match self {
             Needs::Guests => GUEST_TOOLS.to_vec(),
             Needs::Desktop => [GUEST_TOOLS, DESKTOP_TOOLS].concat(),
+            Needs::Orchestration => [GUEST_TOOLS, DESKTOP_TOOLS, ORCHESTRATION_TOOLS].concat(),
         };
         Missing::of(&tools).map(|missing| missing.to_string())
     }
@@ -132,7 +135,7 @@ pub fn with_guests<F: Future<Output = ()>>(
 fn explain(trials: &[Trial]) {
     let ignored = trials.iter().filter(|trial| trial.has_ignored_flag()).count();
     if ignored > 0 {
-        let reason = Needs::Desktop.missing();
+        let reason = Needs::Orchestration.missing();
         let reason = reason.unwrap_or_else(|| format!("real guests run where {ASKED}=1"));
         println!("ignored {ignored}: {reason}; to run them: {WAY_OUT}");
     }
