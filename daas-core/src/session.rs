@@ -239,6 +239,9 @@ pub struct Session {
     pub prepared: bool,
     /// Whether the guest has been made its owner's.
     pub assigned: bool,
+    /// Why it was handed over though it could not be configured; absent: it was configured.
+    #[serde(default)]
+    pub unconfigured: Option<String>,
     /// What was learnt about the guest.
     pub facts: GuestFacts,
     /// What it caused outside its machine.
@@ -390,6 +393,7 @@ impl Session {
             account: None,
             prepared: false,
             assigned: false,
+            unconfigured: None,
             facts: GuestFacts::default(),
             ledger: Ledger::default(),
             restarts: Restarts::default(),

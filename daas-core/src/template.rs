@@ -71,6 +71,20 @@ pub enum Lifetime {
     Personal,
 }
 
+/// What becomes of a desktop whose configuration fails for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// An ephemeral one is destroyed, a personal one kept.
+    #[default]
+    Destroy,
+    /// It is kept as it is, for an operator to look at and to end.
+    Keep,
+    /// Its owner gets its address all the same and is told what failed; one that nobody owns yet is
+    /// destroyed.
+    HandOver,
+}
+
 /// The guest's listening ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -142,6 +156,9 @@ pub struct Template {
     /// The configurator's profile; absent: its default.
     #[serde(default)]
     pub profile: Option<String>,
+    /// What becomes of it when the configurator fails for good.
+    #[serde(default)]
+    pub on_failure: OnFailure,
     /// The administrator's account in the guest, for SSH.
     #[serde(default = "default_admin")]
     pub admin_user: String,
@@ -184,6 +201,7 @@ impl Template {
             ports: Ports::default(),
             configurator: None,
             profile: None,
+            on_failure: OnFailure::default(),
             admin_user: default_admin(),
             keyboard: None,
             locale: None,

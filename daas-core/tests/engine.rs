@@ -13,7 +13,7 @@ use daas_core::fake::{PlatformAct, Timing};
 use daas_core::ids::{Cursor, SessionId};
 use daas_core::session::{Goal, Outcome, Phase};
 use daas_core::store::{EventFilter, SessionStore};
-use daas_core::template::Lifetime;
+use daas_core::template::{Lifetime, OnFailure};
 use daas_core::{Kind, Operation};
 use world::World;
 
@@ -121,6 +121,44 @@ async fn a_desktop_that_cannot_be_configured_is_given_up_with_its_reason() {
     let ended = world.phase(&session.id, Phase::Ended).await;
     let Some(Outcome::Failed { reason }) = ended.outcome else { panic!("{:?}", ended.outcome) };
     assert!(reason.contains("does not answer"), "{reason}");
+    assert!(world.platform.machines().is_empty());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_desktop_that_cannot_be_configured_is_kept_where_its_template_says_so() {
+    let world = World::failing(OnFailure::Keep);
+    let engine = world.engine().await;
+    world.guests.set_away(true);
+    let running = engine.start();
+    let session = engine.ask(&world.alice(), world.ask()).await.unwrap().session;
+    let kept = world.phase(&session.id, Phase::Parked).await;
+    assert!(kept.reason.contains("does not answer"), "{}", kept.reason);
+    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    assert_eq!(world.platform.machines().len(), 1);
+    world.guests.set_away(false);
+    engine.destroy(&world.alice(), &session.id, "looked at").await.unwrap();
+    world.phase(&session.id, Phase::Ended).await;
+    assert!(world.platform.machines().is_empty());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_desktop_is_handed_over_unconfigured_where_its_template_says_so_and_says_so_itself() {
+    let world = World::failing(OnFailure::HandOver);
+    let engine = world.engine().await;
+    world.guests.set_away(true);
+    let running = engine.start();
+    let session = engine.ask(&world.alice(), world.ask()).await.unwrap().session;
+    let ready = world.phase(&session.id, Phase::Ready).await;
+    assert!(!ready.assigned && ready.address.is_some());
+    let why = ready.unconfigured.unwrap();
+    assert!(why.contains("does not answer") && ready.reason.contains(&why), "{}", ready.reason);
+    // Nobody came to it: it ends as any other does.
+    world.goal(&session.id, Goal::Gone).await;
+    world.guests.set_away(false);
+    let ended = world.phase(&session.id, Phase::Ended).await;
+    assert_eq!(ended.outcome, Some(Outcome::Destroyed));
     assert!(world.platform.machines().is_empty());
     running.stop().await;
 }

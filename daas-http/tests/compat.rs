@@ -10,6 +10,7 @@ use daas_core::fake::Timing;
 use daas_core::session::{Goal, Phase};
 use daas_core::store::quota::{Quota, Quotas};
 use daas_core::store::{Filter, Page, SessionStore};
+use daas_core::template::{OnFailure, Template};
 use daas_http::{CompatConfig, Extra, HttpConfig, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -132,6 +133,39 @@ async fn a_desktop_that_cannot_be_made_is_500_with_its_reason() {
     assert_eq!(answer.json["error"], "Session creation failed");
     assert!(answer.json["details"].as_str().unwrap().contains("no image"), "{}", answer.text);
     assert!(answer.json.get("kind").is_none(), "the earlier clients know two keys only");
+    world.stop().await;
+}
+
+async fn with_guests_away(on_failure: OnFailure) -> World {
+    let template = Template { on_failure, ..template("lab") };
+    let world = World::with(Wanted { templates: Some(vec![template]), ..Wanted::default() }).await;
+    world.guests.set_away(true);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_desktop_that_is_kept_for_an_operator_is_not_ended_by_its_failed_create() {
+    let world = with_guests_away(OnFailure::Keep).await;
+    let answer = world.post(CREATE, "", r#"{"username":"alice"}"#).await;
+    assert_eq!(answer.status, 500, "{}", answer.text);
+    let listed = world.get("/api/sessions", "").await;
+    let id = listed.json.as_object().unwrap().keys().next().unwrap().clone();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let kept = world.record(&id).await;
+    assert_eq!((kept.phase, kept.goal), (Phase::Parked, Goal::Running));
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_desktop_handed_over_unconfigured_is_not_silently_ready() {
+    let world = with_guests_away(OnFailure::HandOver).await;
+    let answer = world.post(CREATE, "", r#"{"username":"alice"}"#).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let message = answer.json["message"].as_str().unwrap();
+    assert!(message.contains("could not be configured"), "{message}");
+    let id = answer.json["session_id"].as_str().unwrap();
+    let shown = world.get(&format!("/api/v1/sessions/{id}"), &world.keys.operator).await;
+    assert!(shown.json["unconfigured"].as_str().unwrap().contains("does not answer"));
     world.stop().await;
 }
 

@@ -9,7 +9,7 @@ use crate::clock::{between, later};
 use crate::idle::{Action, Verdict};
 use crate::machine::{Machine, Observation, Power};
 use crate::session::{Goal, Outcome, Phase, Session};
-use crate::template::{AddressFrom, Lifetime};
+use crate::template::{AddressFrom, Lifetime, OnFailure};
 
 /// What is known of a session's machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum Step {
     Assign,
     /// Knock at the guest; enter `Ready` when it answers.
     Knock,
+    /// Change the record only: it is its owner's though it could not be configured.
+    HandOver,
     /// Change the record only: enter this phase.
     Enter(Phase),
     /// Change the record only: the machine has no power though it should.
@@ -148,7 +150,7 @@ fn toward_running(
     now: Timestamp,
 ) -> (Step, Reason) {
     if let Some(step) = overdue(session, limits, now) {
-        return step;
+        return unconfigured(session, seen, step);
     }
     match seen {
         Seen::NoReservation => match session.not_before {
@@ -206,6 +208,22 @@ pub(super) fn give_up(session: &Session, reason: String) -> (Step, Reason) {
             (Step::Wish(Goal::Gone, Some(outcome)), reason)
         }
         Lifetime::Personal => (Step::Enter(Phase::Parked), reason),
+    }
+}
+
+/// What the template wishes instead of giving up a desktop that cannot be configured.
+fn unconfigured(session: &Session, seen: &Seen, (step, reason): (Step, Reason)) -> (Step, Reason) {
+    let configuring = matches!(session.phase, Phase::Preparing | Phase::Assigning);
+    let given_up = matches!(step, Step::Wish(Goal::Gone, Some(Outcome::Failed { .. })));
+    if !(configuring && given_up) {
+        return (step, reason);
+    }
+    let up =
+        matches!(seen, Seen::Observed(Observation::Present(machine)) if is_up(session, machine));
+    match session.template.on_failure {
+        OnFailure::Keep => (Step::Enter(Phase::Parked), reason),
+        OnFailure::HandOver if up && session.owner.is_some() => (Step::HandOver, reason),
+        OnFailure::Destroy | OnFailure::HandOver => (step, reason),
     }
 }
 

@@ -214,7 +214,7 @@ fn no_step_is_decided_that_the_transition_table_forbids() {
             Step::Enter(phase) | Step::Ensure(_, phase) => phase,
             Step::Prepare => Phase::Preparing,
             Step::Assign => Phase::Assigning,
-            Step::Knock => Phase::Ready,
+            Step::Knock | Step::HandOver => Phase::Ready,
             Step::Destroy => Phase::Destroying,
             _ => return,
         };

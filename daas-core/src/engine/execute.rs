@@ -41,6 +41,7 @@ pub(super) async fn execute(
         Step::Prepare => configure(worker, Stage::Prepare, Phase::Preparing, reason).await,
         Step::Assign => assign(worker, reason).await,
         Step::Knock => knock(worker).await,
+        Step::HandOver => hand_over(worker, reason).await,
         Step::Enter(phase) => enter(worker, phase, reason).await,
         Step::NotePowerOff => {
             worker.session.power_off_since = Some(worker.inner.now());
@@ -258,7 +259,10 @@ async fn configure(
     worker.session.facts.learn(facts);
     match stage {
         Stage::Prepare => worker.session.prepared = true,
-        Stage::Assign { .. } => worker.session.assigned = true,
+        Stage::Assign { .. } => {
+            worker.session.assigned = true;
+            worker.session.unconfigured = None;
+        }
     }
     let at = inner.now();
     let notes = warnings.into_iter().map(|text| NewEvent { at, what: What::Note { text } });
@@ -289,6 +293,17 @@ async fn knock(worker: &mut Worker) -> Result<Flow, Stop> {
             Ok(Flow::After(inner.limits().knock_period))
         }
     }
+}
+
+async fn hand_over(worker: &mut Worker, why: String) -> Result<Flow, Stop> {
+    let at = worker.inner.now();
+    warn!(session = %worker.session.id, why, "handed over without its configuration");
+    let reason = format!("handed over though it could not be configured: {why}");
+    let note = NewEvent { at, what: What::Note { text: reason.clone() } };
+    let event = worker.session.enter(Phase::Ready, reason, at)?;
+    worker.session.unconfigured = Some(why);
+    worker.save(event.into_iter().chain([note]).collect(), Next::Hold).await?;
+    Ok(Flow::Again)
 }
 
 async fn wish(

@@ -24,7 +24,7 @@ use daas_core::secret::DeploymentKey;
 use daas_core::session::{Goal, Phase, Session};
 use daas_core::store::SessionStore;
 use daas_core::store::memory::MemoryStore;
-use daas_core::template::{ReadyWhen, Template};
+use daas_core::template::{OnFailure, ReadyWhen, Template};
 
 pub(crate) struct World {
     pub(crate) platform: Arc<FakePlatform>,
@@ -33,6 +33,7 @@ pub(crate) struct World {
     pub(crate) deployment: DeploymentId,
     pub(crate) steal_next_id: Arc<AtomicBool>,
     pub(crate) brakes: BrakeRules,
+    pub(crate) on_failure: OnFailure,
 }
 
 impl World {
@@ -49,7 +50,13 @@ impl World {
             deployment,
             steal_next_id: Arc::default(),
             brakes: BrakeRules::default(),
+            on_failure: OnFailure::default(),
         }
+    }
+
+    /// One whose template says what becomes of desktops that cannot be configured.
+    pub(crate) fn failing(on_failure: OnFailure) -> Self {
+        Self { on_failure, ..Self::new() }
     }
 
     pub(crate) fn template() -> Template {
@@ -77,7 +84,7 @@ impl World {
             provisioners: vec![Arc::new(Layered(provisioner))],
             configurators: vec![Arc::new(configurator)],
             policy: Arc::new(TemplateRules),
-            templates: vec![Self::template()],
+            templates: vec![Template { on_failure: self.on_failure, ..Self::template() }],
             clock: Arc::new(TokioClock::starting_at(jiff::Timestamp::now())),
             key: DeploymentKey::mint(),
             settings: Settings { brakes: self.brakes.clone(), ..Settings::default() },

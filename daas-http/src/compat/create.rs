@@ -73,16 +73,7 @@ pub(crate) async fn create(
     let settled = until(&app, &id, is_settled);
     let (reason, details) = tokio::select! {
         settled = timeout_at(until_then, settled) => match settled {
-            Ok(session) => match session.and_then(|session| ready(session, username)) {
-                Ok(ready) => {
-                    awaited.keep();
-                    return Ok(Answer(ready));
-                }
-                Err(problem) => {
-                    awaited.give_up("it did not become ready").await;
-                    return Err(problem);
-                }
-            },
+            Ok(session) => return handed_over(awaited, session, username).await,
             Err(_) => ("its deadline passed before it was ready", format!(
                 "{id} was not ready within {} s; it is being destroyed", deadline.as_secs()
             )),
@@ -94,6 +85,30 @@ pub(crate) async fn create(
     };
     awaited.give_up(reason).await;
     Err(failed("Session creation failed", details))
+}
+
+/// The answer for a session that is as far as it comes.
+async fn handed_over(
+    awaited: Awaited,
+    session: Result<Session, Problem>,
+    username: String,
+) -> Result<Answer<CompatReady>, Problem> {
+    // For an operator to look at, as its template says.
+    let kept = session.as_ref().is_ok_and(|session| session.phase == Phase::Parked);
+    match session.and_then(|session| ready(session, username)) {
+        Ok(ready) => {
+            awaited.keep();
+            Ok(Answer(ready))
+        }
+        Err(problem) if kept => {
+            awaited.keep();
+            Err(problem)
+        }
+        Err(problem) => {
+            awaited.give_up("it did not become ready").await;
+            Err(problem)
+        }
+    }
 }
 
 /// The owner that `username` names; nobody verifies it.
@@ -143,6 +158,12 @@ fn ready(session: Session, username: String) -> Result<CompatReady, Problem> {
     let Some(address) = session.address.filter(|_| there) else {
         return Err(failed("Session creation failed", why_not(&session)));
     };
+    let message = match &session.unconfigured {
+        None => format!("Session {} is ready", session.id),
+        Some(why) => {
+            format!("Session {} is handed over, but could not be configured: {why}", session.id)
+        }
+    };
     Ok(CompatReady {
         session_id: session.id.to_string(),
         vm_name: session.id.to_string(),
@@ -151,7 +172,7 @@ fn ready(session: Session, username: String) -> Result<CompatReady, Problem> {
         username,
         session_user: session.account.map(|a| a.user),
         status: "ready",
-        message: format!("Session {} is ready", session.id),
+        message,
     })
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct SessionView {
     pub(crate) outcome: Option<String>,
     /// Why it failed.
     pub(crate) failure: Option<String>,
+    /// Why it could not be configured, though it was handed over.
+    pub(crate) unconfigured: Option<String>,
     /// The guest's address.
     #[schema(value_type = Option<String>)]
     pub(crate) address: Option<IpAddr>,
@@ -183,6 +185,7 @@ impl SessionView {
             goal: goal(session.goal).to_owned(),
             phase: session.phase.to_string(),
             reason: session.reason,
+            unconfigured: session.unconfigured,
             created_at: session.created_at,
             updated_at: session.updated_at,
             started_at: session.started_at,

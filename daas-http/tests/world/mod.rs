@@ -41,6 +41,7 @@ pub(crate) struct World {
     pub(crate) face: Face,
     pub(crate) config: HttpConfig,
     pub(crate) platform: Arc<FakePlatform>,
+    pub(crate) guests: Arc<FakeGuests>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) away: Arc<AtomicBool>,
     pub(crate) keys: Keys,
@@ -84,7 +85,7 @@ impl World {
             looks: Looks(Arc::clone(&away)),
         };
         let guests = FakeGuests::new();
-        let configurator = FakeConfigurator::new("inside".parse().unwrap(), guests);
+        let configurator = FakeConfigurator::new("inside".parse().unwrap(), Arc::clone(&guests));
         let start = "2026-11-20T10:11:12.345Z".parse().unwrap();
         let clock: Arc<dyn Clock> = if wanted.frozen {
             Arc::new(ManualClock::starting_at(start))
@@ -112,7 +113,7 @@ impl World {
         let extra = Extra { zone: Some(jiff::tz::TimeZone::UTC), ..Extra::default() };
         let face = Face::new(wanted.config.clone(), engine.clone(), extra);
         let running = (!wanted.idle_engine).then(|| engine.start());
-        Self { engine, face, config: wanted.config, platform, store, away, keys, running }
+        Self { engine, face, config: wanted.config, platform, guests, store, away, keys, running }
     }
 
     pub(crate) async fn stop(mut self) {
