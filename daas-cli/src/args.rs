@@ -26,7 +26,9 @@ pub(crate) struct Cli {
 
 /// How the server is reached.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "The server that connect, session and template ask")]
+#[command(
+    next_help_heading = "The server that connect, session, template, quarantine and inventory ask"
+)]
 pub(crate) struct ClientArgs {
     /// The server's address [default: http://127.0.0.1:5000]
     #[arg(long, global = true, env = "DAAS_SERVER", value_name = "URL")]
@@ -52,6 +54,8 @@ pub(crate) enum Command {
     /// Show and end machines that have our mark and no record
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Print the desktops there are as an inventory for Ansible
+    Inventory(InventoryArgs),
     /// Work with API keys of the deployment on this machine
     #[command(subcommand)]
     Key(KeyCommand),
@@ -204,6 +208,26 @@ pub(crate) enum QuarantineCommand {
         #[arg(long)]
         wait: bool,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(crate) struct InventoryArgs {
+    /// All hosts, by group
+    #[arg(long, group = "what")]
+    pub(crate) list: bool,
+    /// The variables of one host
+    #[arg(long, group = "what", value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Also the machine of the Terraform state in this directory, by its outputs vm_name and vm_ip
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) terraform_dir: Vec<PathBuf>,
+    /// The program that reads it
+    #[arg(long, default_value = "terraform", value_name = "PROGRAM")]
+    pub(crate) terraform: PathBuf,
+    /// Not the server's sessions
+    #[arg(long)]
+    pub(crate) no_sessions: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -55,6 +55,9 @@ async fn run(cli: Cli) -> Outcome {
         Command::Quarantine(command) => {
             commands::quarantine::run(&Client::new(&cli.client)?, output, command).await
         }
+        Command::Inventory(args) => {
+            commands::inventory::run(|| Client::new(&cli.client), args).await
+        }
         Command::Key(command) => commands::key::run(output, command).await,
         Command::Serve(args) => commands::serve::serve(&args).await,
         Command::Demo(args) => commands::demo::run(args).await,

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod connect;
 pub(crate) mod demo;
+pub(crate) mod inventory;
 pub(crate) mod key;
 pub(crate) mod onlooker;
 pub(crate) mod quarantine;
