@@ -4,7 +4,7 @@
 
 mod world;
 
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use daas_core::Kind;
 use daas_core::machine::{Destroyed, MachineSpec, Observation, Power, Reservation};
@@ -12,10 +12,29 @@ use daas_core::provisioner::Provisioner;
 use daas_core::template::CloneMode;
 use daas_terraform::{TerraformConfig, TerraformProvisioner};
 use world::large::{check_large, large, made};
+use world::trials::{run, trial};
 use world::{Cluster, make, power, remove, reserve, spec};
 
-#[test]
-fn every_module_is_formatted() {
+fn main() -> ExitCode {
+    run(vec![
+        trial("every_module_is_formatted", every_module_is_formatted()),
+        trial(
+            "without_a_provider_the_machine_is_as_asked",
+            without_a_provider_the_machine_is_as_asked(),
+        ),
+        trial(
+            "without_a_provider_and_a_platform_the_address_is_told",
+            without_a_provider_and_a_platform_the_address_is_told(),
+        ),
+        trial(
+            "without_a_platform_power_that_the_module_cannot_take_is_refused",
+            without_a_platform_power_that_the_module_cannot_take_is_refused(),
+        ),
+        trial("without_a_provider_a_refusal_is_quoted", without_a_provider_a_refusal_is_quoted()),
+    ])
+}
+
+async fn every_module_is_formatted() {
     let format = Command::new("terraform")
         .args(["fmt", "-check", "-diff", "-recursive", env!("CARGO_MANIFEST_DIR")])
         .env_remove("TF_CLI_CONFIG_FILE")
@@ -24,7 +43,6 @@ fn every_module_is_formatted() {
     assert!(format.status.success(), "{}", String::from_utf8_lossy(&format.stdout));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_provider_the_machine_is_as_asked() {
     let cluster = Cluster::new().await;
     let provisioner = cluster.provisioner(cluster.config());
@@ -33,7 +51,6 @@ async fn without_a_provider_the_machine_is_as_asked() {
     check_large(&cluster, &spec, &seen);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_provider_and_a_platform_the_address_is_told() {
     let cluster = Cluster::new().await;
     let config = TerraformConfig { place: "pve2".into(), ..cluster.config() };
@@ -48,7 +65,6 @@ async fn without_a_provider_and_a_platform_the_address_is_told() {
     assert_eq!(machine.address, Some(std::net::IpAddr::from([10, a, b, c])));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_platform_power_that_the_module_cannot_take_is_refused() {
     let cluster = Cluster::new().await;
     let config = TerraformConfig { place: "pve1".into(), ..cluster.config() };
@@ -68,7 +84,6 @@ async fn without_a_platform_power_that_the_module_cannot_take_is_refused() {
     assert_eq!(remove(&provisioner, &held).await.expect("removed"), Destroyed::Gone);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_provider_a_refusal_is_quoted() {
     let cluster = Cluster::new().await;
     let provisioner = cluster.provisioner(cluster.config());

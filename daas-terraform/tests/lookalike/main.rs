@@ -16,7 +16,6 @@ mod wire;
 #[path = "../world/mod.rs"]
 mod world;
 
-use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,12 +24,12 @@ use daas_core::Kind as ErrorKind;
 use daas_core::machine::{Destroyed, MachineSpec};
 use daas_core::template::CloneMode;
 use daas_terraform::TerraformConfig;
-use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 
 use self::provider::Provider;
 use self::proxmox::Kind;
 use self::world::large::{check_large, large, made};
+use self::world::trials::{always, run, trial};
 use self::world::{Cluster, copy_module, make, remove, reserve, shipped};
 
 /// Set in the script that terraform takes for the provider: whom to play.
@@ -47,7 +46,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let trials = vec![
-        trial("values_survive_the_wire", async { values_survive_the_wire() }),
+        always("values_survive_the_wire", async { values_survive_the_wire() }),
         trial("bpg_makes_the_machine_that_was_asked_for", bpg(CloneMode::Auto)),
         trial("bpg_makes_a_full_clone_elsewhere", bpg(CloneMode::Full)),
         trial("bpg_wants_the_storage_of_a_disk_that_grows", bpg_without_storage()),
@@ -55,14 +54,7 @@ fn main() -> ExitCode {
         trial("telmate_refuses_a_disk_that_it_cannot_grow", telmate_with_a_disk()),
         trial("what_the_provider_does_not_know_is_refused", misspelt()),
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-fn trial(name: &str, run: impl Future<Output = ()> + Send + 'static) -> Trial {
-    Trial::test(name, move || {
-        Runtime::new()?.block_on(run);
-        Ok(())
-    })
+    run(trials)
 }
 
 /// A mirror with both look-alikes, and terraform's settings that know nothing else.
