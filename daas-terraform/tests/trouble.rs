@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use daas_core::machine::{Destroyed, Power, Reservation};
-use daas_core::provisioner::Provisioner;
+use daas_core::provisioner::{FindingState, Provisioner};
 use daas_core::{Error, Kind};
 use daas_terraform::TerraformConfig;
 use world::trials::{always, run, trial};
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             "a_module_that_does_not_take_our_variables_is_told_what_to_add",
             a_module_that_does_not_take_our_variables_is_told_what_to_add(),
         ),
+        trial("doctor_tells_what_a_module_lacks", doctor_tells_what_a_module_lacks()),
         trial("a_module_that_is_wrong_is_quoted", a_module_that_is_wrong_is_quoted()),
         trial("a_provider_that_cannot_be_had_is_named", a_provider_that_cannot_be_had_is_named()),
         trial(
@@ -117,6 +118,21 @@ async fn a_module_that_does_not_take_our_variables_is_told_what_to_add() {
             changed(files, "main.tf", |text| text.replace("\"deployment_id\"", "\"deployment\""));
     };
     check(change, Kind::Invalid, &["takes no variable \"deployment_id\"", "add `variable"]).await;
+}
+
+async fn doctor_tells_what_a_module_lacks() {
+    let examine = async |change: &(dyn Fn(String) -> String + Sync)| {
+        let files = Files::new();
+        let mut config = files.config();
+        config.module = changed(&files, "main.tf", change);
+        let provisioner = files.provisioner(config);
+        let findings = provisioner.extras().examine.unwrap().examine(&[]).await;
+        findings.into_iter().find(|finding| finding.what.starts_with("module ")).unwrap()
+    };
+    assert_eq!(examine(&|text| text).await.state, FindingState::Good);
+    let lacking = examine(&|text| text.replace("output \"vm_ip\"", "output \"ip\"")).await;
+    assert_eq!(lacking.state, FindingState::Bad);
+    assert!(lacking.detail.contains("gives no output \"vm_ip\""), "{}", lacking.detail);
 }
 
 async fn a_module_that_is_wrong_is_quoted() {

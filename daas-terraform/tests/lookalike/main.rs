@@ -30,7 +30,7 @@ use self::provider::Provider;
 use self::proxmox::Kind;
 use self::world::large::{check_large, large, made};
 use self::world::trials::{always, run, trial};
-use self::world::{Cluster, copy_module, make, remove, reserve, shipped};
+use self::world::{Cluster, copy_module, make, remove, reserve, shipped, spec};
 
 /// Set in the script that terraform takes for the provider: whom to play.
 const ROLE: &str = "DAAS_LOOKALIKE";
@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         trial("bpg_wants_the_storage_of_a_disk_that_grows", bpg_without_storage()),
         trial("telmate_makes_the_machine_that_was_asked_for", telmate()),
         trial("telmate_refuses_a_disk_that_it_cannot_grow", telmate_with_a_disk()),
+        trial("the_module_of_the_migration_page_is_taken", of_the_page()),
         trial("what_the_provider_does_not_know_is_refused", misspelt()),
     ];
     run(trials)
@@ -133,6 +134,22 @@ async fn telmate_with_a_disk() {
     let provisioner = cluster.provisioner(config(&cluster, shipped("proxmox-telmate")));
     let spec = MachineSpec { source: "debian-12".into(), ..large(&cluster) };
     refused(&cluster, &provisioner, &spec, "cannot grow").await;
+}
+
+/// What the page tells users of the earlier orchestrator to make of their module.
+async fn of_the_page() {
+    let cluster = Cluster::new().await;
+    let page = include_str!("../../../docs/how-to/migrate-from-the-flask-orchestrator.md");
+    let (_, code) = page.split_once("```hcl\n").unwrap();
+    let (code, _) = code.split_once("```").unwrap();
+    let module = cluster.temp.path().join("earlier");
+    std::fs::create_dir(&module).unwrap();
+    std::fs::write(module.join("main.tf"), code).unwrap();
+    let provisioner = cluster.provisioner(config(&cluster, module));
+    let spec = MachineSpec { source: "debian-12".into(), ..spec(&cluster.deployment) };
+    let (machine, seen) = made(&cluster, &provisioner, &spec).await;
+    assert_eq!(seen.name(), Some(spec.session.as_str()));
+    assert!(machine.address.is_some());
 }
 
 /// The look-alike can say no: else the others would show nothing.
