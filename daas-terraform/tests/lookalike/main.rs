@@ -21,19 +21,26 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use daas_core::Kind as ErrorKind;
-use daas_core::machine::{Destroyed, MachineSpec};
+use daas_core::machine::{Destroyed, MachineSpec, Reservation};
 use daas_core::template::CloneMode;
+use daas_sim::Event;
 use daas_terraform::TerraformConfig;
+use rustix::process::Signal;
 use tokio::runtime::Runtime;
 
 use self::provider::Provider;
 use self::proxmox::Kind;
 use self::world::large::{check_large, large, made};
 use self::world::trials::{always, run, trial};
-use self::world::{Cluster, copy_module, make, remove, reserve, shipped, spec};
+use self::world::{
+    Cluster, DEADLINE, begin, copy_module, gate, group, left, make, members, remove, reserve,
+    run_of, shipped, spec, take_away,
+};
 
 /// Set in the script that terraform takes for the provider: whom to play.
 const ROLE: &str = "DAAS_LOOKALIKE";
+/// A named pipe at which it waits after a clone, while that is there.
+const GATE: &str = "DAAS_LOOKALIKE_GATE";
 
 fn main() -> ExitCode {
     let role = std::env::var(ROLE).ok().map(|role| match role.as_str() {
@@ -52,6 +59,8 @@ fn main() -> ExitCode {
         trial("bpg_wants_the_storage_of_a_disk_that_grows", bpg_without_storage()),
         trial("telmate_makes_the_machine_that_was_asked_for", telmate()),
         trial("telmate_refuses_a_disk_that_it_cannot_grow", telmate_with_a_disk()),
+        trial("eight_at_once_share_the_providers", eight_at_once()),
+        trial("a_provider_that_outlives_terraform_is_ended", orphaned()),
         trial("the_module_of_the_migration_page_is_taken", of_the_page()),
         trial("what_the_provider_does_not_know_is_refused", misspelt()),
     ];
@@ -71,7 +80,12 @@ fn mirror(directory: &Path) -> PathBuf {
         std::fs::create_dir_all(&place).unwrap();
         let program = place.join(format!("terraform-provider-proxmox_v{version}"));
         let this = std::env::current_exe().unwrap();
-        let script = format!("#!/bin/sh\n{ROLE}={role} exec '{}'\n", this.display());
+        let gate = directory.join("gate");
+        let script = format!(
+            "#!/bin/sh\n{GATE}='{}' {ROLE}={role} exec '{}'\n",
+            gate.display(),
+            this.display()
+        );
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -136,6 +150,55 @@ async fn telmate_with_a_disk() {
     refused(&cluster, &provisioner, &spec, "cannot grow").await;
 }
 
+/// One `init` for all, and each with a provider of its own.
+async fn eight_at_once() {
+    let cluster = Cluster::new().await;
+    let provisioner = cluster.provisioner(bpg_config(&cluster));
+    let one = async || {
+        let spec = MachineSpec {
+            storage: Some("shared".into()),
+            memory_mib: 512,
+            ..spec(&cluster.deployment)
+        };
+        let held = reserve(&provisioner, &spec).await;
+        let machine = make(&provisioner, &held, &spec).await.expect("made");
+        let id = held.machine.as_str().parse().unwrap();
+        let seen = cluster.sim.cluster().vm(id).unwrap();
+        assert_eq!(seen.name(), Some(spec.session.as_str()));
+        let held = Reservation { uuid: machine.uuid, ..held };
+        assert_eq!(remove(&provisioner, &held).await.expect("removed"), Destroyed::Gone);
+    };
+    tokio::join!(one(), one(), one(), one(), one(), one(), one(), one());
+    assert_eq!(cluster.sim.cluster().vms().len(), 0);
+    assert_eq!(left(&cluster.temp.path().join("runs")), Vec::<PathBuf>::new());
+}
+
+/// Terraform is killed while its provider makes a machine: that goes on, and could make one more.
+async fn orphaned() {
+    let cluster = Cluster::new().await;
+    let gate = gate(cluster.temp.path());
+    let provisioner = cluster.provisioner(bpg_config(&cluster));
+    let spec = MachineSpec { storage: Some("shared".into()), ..spec(&cluster.deployment) };
+    let held = reserve(&provisioner, &spec).await;
+    begin(&provisioner, &held, &spec).await;
+    let cloned =
+        |e: &Event| matches!(e, Event::VmNamed { name, .. } if **name == *held.session.as_str());
+    cluster.sim.log().wait_for(cloned, DEADLINE).await.expect("cloned");
+    let old = group(&run_of(&cluster.temp.path().join("runs"), &held));
+    rustix::process::kill_process(old, Signal::KILL).unwrap();
+    make(&provisioner, &held, &spec).await.expect_err("it was killed");
+    assert!(members(old) > 0, "its provider lives on");
+    drop(provisioner);
+    take_away(&gate);
+    let successor = cluster.provisioner(bpg_config(&cluster));
+    let machine = make(&successor, &held, &spec).await.expect("made");
+    assert_eq!(members(old), 0, "the old provider has ended");
+    assert_eq!(cluster.sim.cluster().vms().len(), 1);
+    let held = Reservation { uuid: machine.uuid, ..held };
+    assert_eq!(remove(&successor, &held).await.expect("removed"), Destroyed::Gone);
+    assert_eq!(cluster.sim.cluster().vms().len(), 0);
+}
+
 /// What the page tells users of the earlier orchestrator to make of their module.
 async fn of_the_page() {
     let cluster = Cluster::new().await;
@@ -145,6 +208,8 @@ async fn of_the_page() {
     let module = cluster.temp.path().join("earlier");
     std::fs::create_dir(&module).unwrap();
     std::fs::write(module.join("main.tf"), code).unwrap();
+    let mut format = std::process::Command::new("terraform");
+    assert!(format.args(["fmt", "-check"]).current_dir(&module).status().unwrap().success());
     let provisioner = cluster.provisioner(config(&cluster, module));
     let spec = MachineSpec { source: "debian-12".into(), ..spec(&cluster.deployment) };
     let (machine, seen) = made(&cluster, &provisioner, &spec).await;
