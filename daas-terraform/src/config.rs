@@ -113,8 +113,9 @@ impl TerraformConfig {
         for path in [&mut config.module, &mut config.directory] {
             *path = directory.join(&*path);
         }
-        let files = [&mut config.plugin_cache, &mut config.cli_config_file].into_iter().flatten();
-        for path in files.chain(config.secret_files.values_mut()) {
+        let files =
+            [&mut config.plugin_cache, &mut config.cli_config_file, &mut config.backend_file];
+        for path in files.into_iter().flatten().chain(config.secret_files.values_mut()) {
             *path = directory.join(&*path);
         }
         config
@@ -193,6 +194,19 @@ fn default_parallel() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_named_relatively_is_looked_for_beside_the_configuration() {
+        let mut config = TerraformConfig::new("module", "/runs");
+        config.backend_file = Some("backend.tf".into());
+        config.cli_config_file = Some("/etc/terraform.rc".into());
+        let config = config.in_directory(Path::new("/d"));
+        assert_eq!(config.program, Path::new("terraform"));
+        assert_eq!(config.module, Path::new("/d/module"));
+        assert_eq!(config.directory, Path::new("/runs"));
+        assert_eq!(config.backend_file.as_deref(), Some(Path::new("/d/backend.tf")));
+        assert_eq!(config.cli_config_file.as_deref(), Some(Path::new("/etc/terraform.rc")));
+    }
 
     #[test]
     fn variables_that_are_ours_or_no_names_are_refused() {

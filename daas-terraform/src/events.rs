@@ -149,6 +149,9 @@ pub(crate) fn kind_of(errors: &str) -> Kind {
         "unsupported terraform core version",
         "unreadable module directory",
         "module not installed",
+        "precondition failed",
+        "postcondition failed",
+        "invalid function argument",
     ]) {
         Kind::Invalid
     } else {
@@ -222,6 +225,8 @@ mod tests {
         check("received an HTTP 401 response", Kind::Denied);
         check("dial tcp 127.0.0.1:1: connect: connection refused", Kind::Unavailable);
         check("Unsupported argument: An argument named \"x\"", Kind::Invalid);
+        check("Resource precondition failed: name the storage", Kind::Invalid);
+        check("Invalid function argument: cannot parse \"x\" as decimal", Kind::Invalid);
         check("local-exec provisioner error: exit status 3", Kind::Unavailable);
     }
 }

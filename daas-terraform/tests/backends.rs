@@ -8,6 +8,7 @@ mod world;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
@@ -21,9 +22,29 @@ use daas_terraform::{TerraformConfig, TerraformProvisioner};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::task::AbortHandle;
+use world::trials::{always, run, trial};
 use world::{
     Cluster, Files, group, left, make, remove, reserve, run_of, spec, stands_still, take_away,
 };
+
+fn main() -> ExitCode {
+    run(vec![
+        trial(
+            "another_orchestrator_goes_on_where_one_has_ended",
+            another_orchestrator_goes_on_where_one_has_ended(),
+        ),
+        trial(
+            "the_lock_of_a_run_that_was_killed_is_ended_by_its_successor",
+            the_lock_of_a_run_that_was_killed_is_ended_by_its_successor(),
+        ),
+        trial(
+            "the_lock_of_another_orchestrator_is_left_to_people",
+            the_lock_of_another_orchestrator_is_left_to_people(),
+        ),
+        trial("without_its_server_nothing_is_made", without_its_server_nothing_is_made()),
+        always("without_a_platform_states_stay_here", without_a_platform_states_stay_here()),
+    ])
+}
 
 /// States and locks by path, as the server has them.
 #[derive(Debug, Default)]
@@ -126,7 +147,6 @@ async fn answer(State(kept): State<Shared>, method: Method, uri: Uri, body: Byte
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_orchestrator_goes_on_where_one_has_ended() {
     let (cluster, server) = (Cluster::new().await, StateServer::new().await);
     let first = cluster.provisioner(server.config(&cluster, "first"));
@@ -166,7 +186,6 @@ async fn killed(cluster: &Cluster, server: &StateServer) -> (Reservation, Terraf
     (held, config)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lock_of_a_run_that_was_killed_is_ended_by_its_successor() {
     let (cluster, server) = (Cluster::new().await, StateServer::new().await);
     let (held, config) = killed(&cluster, &server).await;
@@ -184,7 +203,6 @@ async fn the_lock_of_a_run_that_was_killed_is_ended_by_its_successor() {
     assert_eq!((server.resources().len(), server.locks()), (0, 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lock_of_another_orchestrator_is_left_to_people() {
     let (cluster, server) = (Cluster::new().await, StateServer::new().await);
     let (held, _) = killed(&cluster, &server).await;
@@ -198,7 +216,6 @@ async fn the_lock_of_another_orchestrator_is_left_to_people() {
     assert_eq!(server.locks(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_server_nothing_is_made() {
     let (cluster, server) = (Cluster::new().await, StateServer::new().await);
     let config = server.config(&cluster, "runs");
@@ -212,7 +229,6 @@ async fn without_its_server_nothing_is_made() {
     assert_eq!(cluster.sim.cluster().vms().len(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_platform_states_stay_here() {
     let files = Files::new();
     let file = files.temp.path().join("backend.tf");

@@ -4,6 +4,7 @@
 
 mod world;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,7 +16,18 @@ use daas_sim::Event;
 use daas_terraform::TerraformProvisioner;
 use reqwest::Method;
 use serde_json::Value;
+use world::trials::{run, trial};
 use world::{Cluster, DEADLINE, Files, spec};
+
+fn main() -> ExitCode {
+    run(vec![
+        trial(
+            "on_a_platform_it_keeps_the_provisioners_contract",
+            on_a_platform_it_keeps_the_provisioners_contract(),
+        ),
+        trial("without_a_platform_it_keeps_what_it_can", without_a_platform_it_keeps_what_it_can()),
+    ])
+}
 
 /// What nobody can tell without asking the platform; said so in the crate's documentation.
 const NEEDS_A_PLATFORM: [&str; 11] = [
@@ -32,7 +44,6 @@ const NEEDS_A_PLATFORM: [&str; 11] = [
     "list_while_away_is_an_error",
 ];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_platform_it_keeps_the_provisioners_contract() {
     conformance::provisioner(|| async {
         let cluster = Cluster::new().await;
@@ -42,7 +53,6 @@ async fn on_a_platform_it_keeps_the_provisioners_contract() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_platform_it_keeps_what_it_can() {
     let clauses: Vec<_> = provisioner_clauses()
         .into_iter()

@@ -5,16 +5,56 @@
 mod world;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use daas_core::Kind;
 use daas_core::machine::{Destroyed, MachineSpec, Observation, Reservation};
 use daas_core::provisioner::Provisioner;
 use daas_terraform::TerraformProvisioner;
 use rustix::process::{Pid, Signal};
+use world::trials::{always, run, trial};
 use world::{
     Cluster, Files, begin, gate, group, half_made, left, make, members, named, remove, reserve,
     run_of, spec, take_away, until,
 };
+
+fn main() -> ExitCode {
+    run(vec![
+        trial(
+            "terraform_killed_alone_leaves_one_machine",
+            terraform_killed_alone_leaves_one_machine(),
+        ),
+        trial(
+            "everything_killed_at_once_leaves_one_machine",
+            everything_killed_at_once_leaves_one_machine(),
+        ),
+        trial("we_gone_alone_leave_one_machine", we_gone_alone_leave_one_machine()),
+        trial(
+            "a_removal_killed_after_the_machine_is_gone_is_ended_by_a_successor",
+            a_removal_killed_after_the_machine_is_gone_is_ended_by_a_successor(),
+        ),
+        trial(
+            "without_a_platform_a_second_apply_collides_rather_than_doubles",
+            without_a_platform_a_second_apply_collides_rather_than_doubles(),
+        ),
+        trial(
+            "a_desktop_no_longer_wanted_is_not_waited_for",
+            a_desktop_no_longer_wanted_is_not_waited_for(),
+        ),
+        trial(
+            "an_apply_that_hangs_is_ended_and_says_where_to_look",
+            an_apply_that_hangs_is_ended_and_says_where_to_look(),
+        ),
+        trial(
+            "an_init_left_running_is_ended_before_another_begins",
+            an_init_left_running_is_ended_before_another_begins(),
+        ),
+        always(
+            "two_orchestrators_do_not_share_a_directory",
+            two_orchestrators_do_not_share_a_directory(),
+        ),
+    ])
+}
 
 /// A successor finds what a killed run left, and there is one machine in the end, and none after.
 async fn successor_makes_one(cluster: &Cluster, held: &Reservation, spec: &MachineSpec, old: Pid) {
@@ -32,7 +72,6 @@ async fn successor_makes_one(cluster: &Cluster, held: &Reservation, spec: &Machi
     assert_eq!(left(&cluster.temp.path().join("runs")), Vec::<PathBuf>::new());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn terraform_killed_alone_leaves_one_machine() {
     let (cluster, provisioner, held, spec) = half_made().await;
     let old = group(&run_of(&cluster.temp.path().join("runs"), &held));
@@ -44,7 +83,6 @@ async fn terraform_killed_alone_leaves_one_machine() {
     successor_makes_one(&cluster, &held, &spec, old).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_killed_at_once_leaves_one_machine() {
     let (cluster, provisioner, held, spec) = half_made().await;
     let old = group(&run_of(&cluster.temp.path().join("runs"), &held));
@@ -53,7 +91,6 @@ async fn everything_killed_at_once_leaves_one_machine() {
     successor_makes_one(&cluster, &held, &spec, old).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn we_gone_alone_leave_one_machine() {
     let (cluster, provisioner, held, spec) = half_made().await;
     let old = group(&run_of(&cluster.temp.path().join("runs"), &held));
@@ -61,7 +98,6 @@ async fn we_gone_alone_leave_one_machine() {
     successor_makes_one(&cluster, &held, &spec, old).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removal_killed_after_the_machine_is_gone_is_ended_by_a_successor() {
     let cluster = Cluster::new().await;
     let runs = cluster.temp.path().join("runs");
@@ -87,7 +123,6 @@ async fn a_removal_killed_after_the_machine_is_gone_is_ended_by_a_successor() {
     assert_eq!(left(&runs), Vec::<PathBuf>::new());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_platform_a_second_apply_collides_rather_than_doubles() {
     let files = Files::new();
     let mut config = files.config();
@@ -109,7 +144,6 @@ async fn without_a_platform_a_second_apply_collides_rather_than_doubles() {
     assert_eq!(files.made(&held.session), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_desktop_no_longer_wanted_is_not_waited_for() {
     let (cluster, provisioner, held, _) = half_made().await;
     let old = group(&run_of(&cluster.temp.path().join("runs"), &held));
@@ -119,7 +153,6 @@ async fn a_desktop_no_longer_wanted_is_not_waited_for() {
     assert_eq!(provisioner.observe(&held).await, Observation::Absent);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_apply_that_hangs_is_ended_and_says_where_to_look() {
     let files = Files::new();
     let mut config = files.config();
@@ -136,7 +169,6 @@ async fn an_apply_that_hangs_is_ended_and_says_where_to_look() {
     assert_eq!(members(group(&run_of(&files.runs(), &held))), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_init_left_running_is_ended_before_another_begins() {
     let files = Files::new();
     let gate = gate(files.temp.path());
@@ -166,7 +198,6 @@ async fn an_init_left_running_is_ended_before_another_begins() {
     assert_eq!(members(old), 0, "the old init has ended");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_orchestrators_do_not_share_a_directory() {
     let files = Files::new();
     let first = files.provisioner(files.config());

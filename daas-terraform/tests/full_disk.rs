@@ -9,11 +9,19 @@ mod world;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use daas_core::Kind;
 use daas_core::machine::{Destroyed, Reservation};
+use world::trials::{run, trial};
 use world::{Cluster, left, let_pass, make, remove, reserve, spec, stands_still, take_away};
+
+fn main() -> ExitCode {
+    run(vec![
+        trial("one_that_is_full_at_the_end_of_an_apply", one_that_is_full_at_the_end_of_an_apply()),
+        trial("one_that_is_full_from_the_beginning", one_that_is_full_from_the_beginning()),
+    ])
+}
 
 const INSIDE: &str = "DAAS_TEST_SMALL_DISK";
 
@@ -58,7 +66,6 @@ fn fill(runs: &Path) -> PathBuf {
     filler
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_is_full_at_the_end_of_an_apply() {
     if !inside("one_that_is_full_at_the_end_of_an_apply") {
         return;
@@ -84,7 +91,6 @@ async fn one_that_is_full_at_the_end_of_an_apply() {
     assert_eq!(left(&runs), Vec::<PathBuf>::new());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_is_full_from_the_beginning() {
     if !inside("one_that_is_full_from_the_beginning") {
         return;

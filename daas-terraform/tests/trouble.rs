@@ -6,15 +6,51 @@ mod world;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::ExitCode;
 
 use daas_core::machine::{Destroyed, Power, Reservation};
-use daas_core::provisioner::Provisioner;
+use daas_core::provisioner::{FindingState, Provisioner};
 use daas_core::{Error, Kind};
 use daas_terraform::TerraformConfig;
+use world::trials::{always, run, trial};
 use world::{
     Cluster, Files, copy_module, group, half_made, left, make, module, remove, reserve, run_of,
     spec, take_away,
 };
+
+fn main() -> ExitCode {
+    run(vec![
+        always("a_missing_program_is_named", a_missing_program_is_named()),
+        always("an_old_program_is_refused", an_old_program_is_refused()),
+        always("what_is_no_terraform_is_refused", what_is_no_terraform_is_refused()),
+        trial("a_missing_module_is_named", a_missing_module_is_named()),
+        trial(
+            "a_module_that_does_not_take_our_variables_is_told_what_to_add",
+            a_module_that_does_not_take_our_variables_is_told_what_to_add(),
+        ),
+        trial("doctor_tells_what_a_module_lacks", doctor_tells_what_a_module_lacks()),
+        trial("a_module_that_is_wrong_is_quoted", a_module_that_is_wrong_is_quoted()),
+        trial("a_provider_that_cannot_be_had_is_named", a_provider_that_cannot_be_had_is_named()),
+        trial(
+            "a_machine_under_another_id_is_not_taken_for_ours",
+            a_machine_under_another_id_is_not_taken_for_ours(),
+        ),
+        trial("no_secret_shows", no_secret_shows()),
+        trial(
+            "half_a_state_is_made_good_by_the_platform",
+            half_a_state_is_made_good_by_the_platform(),
+        ),
+        trial(
+            "half_a_state_without_a_platform_is_no_absence",
+            half_a_state_without_a_platform_is_no_absence(),
+        ),
+        trial(
+            "the_lock_of_a_run_that_was_killed_hinders_nobody",
+            the_lock_of_a_run_that_was_killed_hinders_nobody(),
+        ),
+        trial("eight_at_once_get_a_machine_each", eight_at_once_get_a_machine_each()),
+    ])
+}
 
 /// Makes a machine with these settings; it fails, and nothing is left once it is destroyed.
 async fn fails(files: &Files, config: TerraformConfig) -> Error {
@@ -52,13 +88,11 @@ fn changed(files: &Files, name: &str, change: impl FnOnce(String) -> String) -> 
     copy
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_program_is_named() {
     let change = |_: &Files, c: &mut TerraformConfig| c.program = "/nowhere/terraform".into();
     check(change, Kind::Invalid, &["/nowhere/terraform", "terraform.program"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_program_is_refused() {
     let change = |files: &Files, c: &mut TerraformConfig| {
         c.program = program(files, "#!/bin/sh\necho '{\"terraform_version\":\"0.15.5\"}'\n");
@@ -66,7 +100,6 @@ async fn an_old_program_is_refused() {
     check(change, Kind::Invalid, &["0.15.5", "1.0 or later"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_terraform_is_refused() {
     let change = |files: &Files, c: &mut TerraformConfig| {
         c.program = program(files, "#!/bin/sh\necho hello\n");
@@ -74,13 +107,11 @@ async fn what_is_no_terraform_is_refused() {
     check(change, Kind::Invalid, &["does not tell a version"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_module_is_named() {
     let change = |_: &Files, c: &mut TerraformConfig| c.module = "/nowhere/module".into();
     check(change, Kind::Invalid, &["/nowhere/module", "does not exist"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_module_that_does_not_take_our_variables_is_told_what_to_add() {
     let change = |files: &Files, c: &mut TerraformConfig| {
         c.module =
@@ -89,7 +120,21 @@ async fn a_module_that_does_not_take_our_variables_is_told_what_to_add() {
     check(change, Kind::Invalid, &["takes no variable \"deployment_id\"", "add `variable"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_tells_what_a_module_lacks() {
+    let examine = async |change: &(dyn Fn(String) -> String + Sync)| {
+        let files = Files::new();
+        let mut config = files.config();
+        config.module = changed(&files, "main.tf", change);
+        let provisioner = files.provisioner(config);
+        let findings = provisioner.extras().examine.unwrap().examine(&[]).await;
+        findings.into_iter().find(|finding| finding.what.starts_with("module ")).unwrap()
+    };
+    assert_eq!(examine(&|text| text).await.state, FindingState::Good);
+    let lacking = examine(&|text| text.replace("output \"vm_ip\"", "output \"ip\"")).await;
+    assert_eq!(lacking.state, FindingState::Bad);
+    assert!(lacking.detail.contains("gives no output \"vm_ip\""), "{}", lacking.detail);
+}
+
 async fn a_module_that_is_wrong_is_quoted() {
     let change = |files: &Files, c: &mut TerraformConfig| {
         c.module = changed(files, "main.tf", |text| text + "\nlocals { a = var.nothing }\n");
@@ -97,7 +142,6 @@ async fn a_module_that_is_wrong_is_quoted() {
     check(change, Kind::Invalid, &["nothing", "undeclared"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_cannot_be_had_is_named() {
     let change = |files: &Files, c: &mut TerraformConfig| {
         let mirror = files.temp.path().join("mirror");
@@ -117,7 +161,6 @@ async fn a_provider_that_cannot_be_had_is_named() {
     check(change, Kind::Invalid, &["nowhere.test/a/x", "required_providers"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_under_another_id_is_not_taken_for_ours() {
     let change = |files: &Files, c: &mut TerraformConfig| {
         c.module = changed(files, "main.tf", |text| {
@@ -127,7 +170,6 @@ async fn a_machine_under_another_id_is_not_taken_for_ours() {
     check(change, Kind::Invalid, &["vm_id", "7"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_shows() {
     const PASSWORD: &str = "p  a's\"$w\\o:rd";
     let files = Files::new();
@@ -177,7 +219,6 @@ fn cut(run: &Path) {
     std::fs::write(&state, &text[..text.len() / 2]).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_a_state_is_made_good_by_the_platform() {
     let cluster = Cluster::new().await;
     let runs = cluster.temp.path().join("runs");
@@ -201,7 +242,6 @@ async fn half_a_state_is_made_good_by_the_platform() {
     assert_eq!(left(&runs), Vec::<std::path::PathBuf>::new());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_a_state_without_a_platform_is_no_absence() {
     let files = Files::new();
     let provisioner = files.provisioner(files.config());
@@ -211,7 +251,7 @@ async fn half_a_state_without_a_platform_is_no_absence() {
     let held = Reservation { uuid: machine.uuid, ..held };
     let state = run_of(&files.runs(), &held).join("work/terraform.tfstate");
     let whole = std::fs::read(&state).unwrap();
-    let damages: [&dyn Fn(); 3] =
+    let damages: [&(dyn Fn() + Sync); 3] =
         [&|| cut(&run_of(&files.runs(), &held)), &|| std::fs::write(&state, "").unwrap(), &|| {
             std::fs::remove_file(&state).unwrap()
         }];
@@ -227,7 +267,6 @@ async fn half_a_state_without_a_platform_is_no_absence() {
     assert!(!files.machine(&held).exists());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lock_of_a_run_that_was_killed_hinders_nobody() {
     let (cluster, provisioner, held, spec) = half_made().await;
     let run = run_of(&cluster.temp.path().join("runs"), &held);
@@ -240,7 +279,6 @@ async fn the_lock_of_a_run_that_was_killed_hinders_nobody() {
     assert_eq!(cluster.sim.cluster().vms().len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_at_once_get_a_machine_each() {
     let files = Files::new();
     let provisioner = files.provisioner(files.config());

@@ -22,6 +22,24 @@ variable "source_node" {
   default     = null
 }
 
+variable "cloud_init_storage" {
+  description = "Where the cloud-init drive is made; null: storage, or local-lvm."
+  type        = string
+  default     = null
+}
+
+variable "cpu_type" {
+  description = "What the processors are shown as; host for the fastest, if all nodes are alike."
+  type        = string
+  default     = "x86-64-v2-AES"
+}
+
+variable "agent_timeout" {
+  description = "How long the guest's address is waited for; the platform looks on after that."
+  type        = string
+  default     = "2m"
+}
+
 resource "proxmox_virtual_environment_vm" "desktop" {
   vm_id     = tonumber(var.vm_id)
   name      = var.session_id
@@ -29,6 +47,10 @@ resource "proxmox_virtual_environment_vm" "desktop" {
   pool_id   = var.pool
   tags      = var.tags
   started   = var.running
+
+  # A guest that does not answer would hold up its removal for half an hour.
+  stop_on_destroy = true
+  on_boot         = false
 
   # The mark: by it the desktop is known to be ours. Its line must stay as it is.
   description = <<-EOT
@@ -46,10 +68,12 @@ resource "proxmox_virtual_environment_vm" "desktop" {
 
   agent {
     enabled = var.address_wanted
+    timeout = var.agent_timeout
   }
 
   cpu {
     cores = var.cores
+    type  = var.cpu_type
   }
 
   memory {
@@ -70,6 +94,7 @@ resource "proxmox_virtual_environment_vm" "desktop" {
   }
 
   initialization {
+    datastore_id = coalesce(var.cloud_init_storage, var.storage, "local-lvm")
     ip_config {
       ipv4 {
         address = "dhcp"
@@ -84,6 +109,10 @@ resource "proxmox_virtual_environment_vm" "desktop" {
   lifecycle {
     # Power is given and taken past Terraform while the desktop is used.
     ignore_changes = [started]
+    precondition {
+      condition     = var.disk_gib == null || var.storage != null
+      error_message = "Without it the disk is moved to local-lvm: name the storage that it is on."
+    }
   }
 }
 

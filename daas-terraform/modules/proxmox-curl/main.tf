@@ -28,7 +28,7 @@ resource "terraform_data" "desktop" {
   input = {
     id       = var.vm_id
     node     = var.node
-    url      = var.proxmox_url
+    url      = trimsuffix(var.proxmox_url, "/")
     ca       = var.proxmox_ca == null ? "" : var.proxmox_ca
     insecure = var.proxmox_insecure
   }
@@ -40,7 +40,7 @@ resource "terraform_data" "desktop" {
     environment = {
       ID          = var.vm_id
       NODE        = var.node
-      URL         = var.proxmox_url
+      URL         = trimsuffix(var.proxmox_url, "/")
       CA          = var.proxmox_ca == null ? "" : var.proxmox_ca
       INSECURE    = var.proxmox_insecure
       NAME        = var.session_id

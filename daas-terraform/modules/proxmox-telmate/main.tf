@@ -16,10 +16,22 @@ locals {
 }
 
 provider "proxmox" {
-  pm_api_url          = "${var.proxmox_url}/api2/json"
+  pm_api_url          = "${trimsuffix(var.proxmox_url, "/")}/api2/json"
   pm_api_token_id     = local.token[0]
   pm_api_token_secret = join("=", slice(local.token, 1, length(local.token)))
   pm_tls_insecure     = var.proxmox_insecure
+}
+
+variable "cpu_type" {
+  description = "What the processors are shown as."
+  type        = string
+  default     = "host"
+}
+
+variable "scsi_hardware" {
+  description = "The template's SCSI controller, which this provider would replace by its own."
+  type        = string
+  default     = "virtio-scsi-pci"
 }
 
 resource "proxmox_vm_qemu" "desktop" {
@@ -43,12 +55,15 @@ resource "proxmox_vm_qemu" "desktop" {
   agent      = var.address_wanted ? 1 : 0
   os_type    = "cloud-init"
   cores      = var.cores
+  cpu        = var.cpu_type
+  scsihw     = var.scsi_hardware
   memory     = var.memory_mib
   ipconfig0  = "ip=dhcp"
   ciuser     = var.admin_user
   sshkeys    = join("\n", var.ssh_keys)
 
-  define_connection_info = false
+  # Only with it does the provider ask for the address.
+  define_connection_info = var.address_wanted
 
   network {
     model  = "virtio"

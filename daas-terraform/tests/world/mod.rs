@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "shared by several test programs")]
 
+pub(crate) mod large;
+pub(crate) mod trials;
+
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
