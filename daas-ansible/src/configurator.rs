@@ -86,6 +86,15 @@ impl AnsibleConfigurator {
     }
 
     /// The directory of a profile that joins; `new` and `effects` have refused one without.
+    /// Whether the program can be run and is new enough. Changes nothing.
+    ///
+    /// # Errors
+    /// What is amiss, with the way out.
+    pub async fn check(&self) -> Result<()> {
+        let checked = command::check_version(&self.config).await;
+        checked.map_err(|e| e.while_doing(Operation::Check, &self.config.name))
+    }
+
     fn directory(&self) -> Result<&Arc<dyn ComputerAccounts>, AnsibleError> {
         self.directory.as_ref().ok_or_else(|| AnsibleError::Setting {
             what: "profiles".to_owned(),

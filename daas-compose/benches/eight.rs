@@ -30,8 +30,12 @@ use crate::world::{Running, cluster, proxmox};
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../daas-terraform/modules/proxmox-curl");
 
 fn main() {
-    let bench = || trials::with_guests(&[Recipe::desk()], measure);
-    trials::run(vec![trials::trial("desktops_at_once", Needs::Orchestration, bench)]);
+    if let Some(why) = Needs::Orchestration.refusal() {
+        println!("not measured: {why}");
+        return;
+    }
+    // A thread of its own goes into the lab's network.
+    std::thread::spawn(|| trials::with_guests(&[Recipe::desk()], measure)).join().unwrap();
 }
 
 /// A desktop that was ready, and when.

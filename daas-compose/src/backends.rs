@@ -79,7 +79,7 @@ pub(crate) fn backends(
 }
 
 /// The computer accounts of the directory that guests join, if one is configured.
-fn accounts(
+pub(crate) fn accounts(
     settings: &Settings,
     deployment: &DeploymentId,
 ) -> Result<Option<Arc<dyn ComputerAccounts>>, ComposeError> {

@@ -1,8 +1,12 @@
 //! The examination: what is set up, what will not work, and what to mend.
 
+use daas_ansible::AnsibleConfigurator;
+use daas_core::ids::DeploymentId;
 use daas_core::provisioner::{Finding, FindingState};
+use daas_directory::Computers;
 
-use crate::backends::{backends, open_store};
+use crate::backends::{accounts, backends, open_store};
+use crate::error::ComposeError;
 use crate::settings::Settings;
 
 /// Examines a deployment without starting it.
@@ -43,7 +47,33 @@ pub async fn examine(settings: Settings) -> Vec<Finding> {
                     findings.extend(examine.examine(&settings.templates).await);
                 }
             }
+            findings.extend(inside(&settings, &deployment).await);
         }
+    }
+    findings
+}
+
+/// What configures guests, and the directory they join.
+async fn inside(settings: &Settings, deployment: &DeploymentId) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut note = |what, checked: Result<(), ComposeError>| {
+        findings.push(match checked {
+            Ok(()) => good(what, "it can be used".to_owned()),
+            Err(error) => bad(what, error.chain()),
+        });
+    };
+    if let Some(config) = &settings.ansible {
+        let check = async {
+            let config = config.in_directory(&settings.data_dir);
+            let ansible = AnsibleConfigurator::new(config, accounts(settings, deployment)?)?;
+            Ok(ansible.check().await?)
+        };
+        note("ansible", check.await);
+    }
+    if let Some(config) = &settings.directory {
+        let check =
+            async { Ok(Computers::new(config.clone(), deployment.clone())?.check().await?) };
+        note("directory", check.await);
     }
     findings
 }
