@@ -174,8 +174,10 @@ impl TerraformProvisioner {
         let dir = RunDir::of(&self.shared.config.directory, reservation)?;
         let at_work = self.jobs.runs(&dir.path);
         let made = dir.made()?;
-        let unfinished =
-            made.is_none() && reservation.uuid.is_none() && (at_work || dir.exists()?);
+        let never_finished = made.is_none() && reservation.uuid.is_none();
+        let unfinished = never_finished && (at_work || dir.exists()?);
+        // Where states are kept elsewhere, another orchestrator may have begun it.
+        let half_made_elsewhere = never_finished && self.shared.backend.is_some();
         let seen = match &self.shared.platform {
             Some(platform) => {
                 platform.observe(&self.shared.theirs(reservation, made.clone())).await
@@ -190,7 +192,7 @@ impl TerraformProvisioner {
         Ok(match seen {
             Observation::Unknown(why) => Observation::Unknown(why),
             // Nothing that a half-made machine shows may become part of its identity.
-            Observation::Present(machine) if unfinished => {
+            Observation::Present(machine) if unfinished || half_made_elsewhere => {
                 Observation::Present(Machine { place: machine.place, ..half_made(reservation) })
             }
             Observation::Present(mut machine) => {

@@ -16,7 +16,7 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use daas_core::Kind;
-use daas_core::machine::{Destroyed, Observation, Reservation};
+use daas_core::machine::{Destroyed, MachineSpec, Observation, Reservation};
 use daas_core::provisioner::Provisioner;
 use daas_terraform::{TerraformConfig, TerraformProvisioner};
 use rustix::process::Signal;
@@ -189,10 +189,7 @@ async fn killed(cluster: &Cluster, server: &StateServer) -> (Reservation, Terraf
 async fn the_lock_of_a_run_that_was_killed_is_ended_by_its_successor() {
     let (cluster, server) = (Cluster::new().await, StateServer::new().await);
     let (held, config) = killed(&cluster, &server).await;
-    let spec = daas_core::machine::MachineSpec {
-        session: held.session.clone(),
-        ..spec(&cluster.deployment)
-    };
+    let spec = MachineSpec { session: held.session.clone(), ..spec(&cluster.deployment) };
     let successor = cluster.provisioner(config);
     let machine = make(&successor, &held, &spec).await.expect("made");
     assert_eq!(cluster.sim.cluster().vms().len(), 1);
@@ -214,6 +211,15 @@ async fn the_lock_of_another_orchestrator_is_left_to_people() {
     assert!(error.to_string().contains(&says), "{says}: {error}");
     assert_eq!(cluster.sim.cluster().vms().len(), 1, "somebody may be at work on it");
     assert_eq!(server.locks(), 1);
+    // Somebody has looked, and ends it as the error says.
+    server.kept.lock().unwrap().locks.clear();
+    let Observation::Present(seen) = other.observe(&held).await else { panic!("it is there") };
+    assert_eq!((seen.session, seen.uuid), (None, None), "what is half made is not recorded");
+    let spec = MachineSpec { session: held.session.clone(), ..spec(&cluster.deployment) };
+    let before = cluster.sim.cluster().vms();
+    make(&other, &held, &spec).await.expect("made");
+    assert_eq!((before.len(), cluster.sim.cluster().vms().len()), (1, 1));
+    assert_eq!((server.resources().len(), server.locks()), (1, 0));
 }
 
 async fn without_its_server_nothing_is_made() {
