@@ -163,12 +163,17 @@ ready_when = "agent"
 
     /// Asks for a session; the key makes a second asking harmless.
     pub(crate) async fn ask(&self, idempotency_key: &str) -> Option<String> {
+        self.ask_for("lab", idempotency_key).await
+    }
+
+    /// The same, from this template.
+    pub(crate) async fn ask_for(&self, template: &str, idempotency_key: &str) -> Option<String> {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
         let request = client
             .post(format!("{}/api/v1/sessions", self.url()))
             .bearer_auth(&self.key)
             .header("Idempotency-Key", idempotency_key)
-            .json(&json!({"template": "lab"}));
+            .json(&json!({"template": template}));
         let answer: Value = request.send().await.ok()?.json().await.ok()?;
         answer["id"].as_str().map(str::to_owned)
     }
@@ -220,8 +225,18 @@ ready_when = "agent"
 
     /// Waits for something that the API tells, within the deadline.
     pub(crate) async fn until(&self, what: &str, done: impl AsyncFn() -> bool) {
+        self.until_in(DEADLINE, what, done).await;
+    }
+
+    /// The same, within a deadline of the caller's.
+    pub(crate) async fn until_in(
+        &self,
+        deadline: Duration,
+        what: &str,
+        done: impl AsyncFn() -> bool,
+    ) {
         let mut pause = tokio::time::interval(Duration::from_millis(50));
-        let waited = tokio::time::timeout(DEADLINE, async {
+        let waited = tokio::time::timeout(deadline, async {
             while !done().await {
                 pause.tick().await;
             }
