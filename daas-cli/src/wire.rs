@@ -162,6 +162,30 @@ pub(crate) struct Quarantine {
     pub(crate) braked: bool,
     #[serde(default)]
     pub(crate) failures: Vec<String>,
+    #[serde(default)]
+    pub(crate) effects: Option<Effects>,
+}
+
+/// What the last comparison with directories and their like found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Effects {
+    #[serde(default)]
+    pub(crate) orphans: Vec<FoundEffect>,
+    #[serde(default)]
+    pub(crate) unknown: Vec<FoundEffect>,
+    #[serde(default)]
+    pub(crate) braked: bool,
+    #[serde(default)]
+    pub(crate) failures: Vec<String>,
+}
+
+/// Something caused outside a guest that was found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FoundEffect {
+    pub(crate) configurator: String,
+    pub(crate) kind: String,
+    pub(crate) key: String,
+    pub(crate) session: String,
 }
 
 /// A machine that was found.

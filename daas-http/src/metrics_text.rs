@@ -58,6 +58,19 @@ fn gauges(text: &mut String, engine: &Engine, tally: &Tally) {
         let braked = f64::from(u8::from(report.braked));
         one("daas_sweep_braked", "gauge", "1: the removal of orphans was stopped", braked);
     }
+    if let Some(report) = engine.swept_effects() {
+        let counts = [
+            ("daas_effects", "what has our mark outside the guests", report.effects),
+            ("daas_orphan_effects", "effects whose session has ended", report.orphans.len()),
+            ("daas_unknown_effects", "effects without a record", report.unknown.len()),
+            ("daas_effect_sweep_failures", "what could not be listed", report.failures.len()),
+        ];
+        for (name, help, count) in counts {
+            one(name, "gauge", help, count as f64);
+        }
+        let braked = f64::from(u8::from(report.braked));
+        one("daas_effect_sweep_braked", "gauge", "1: their removal was stopped", braked);
+    }
 }
 
 fn family(

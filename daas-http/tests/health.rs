@@ -5,6 +5,7 @@
 mod world;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use daas_core::activity::Connection;
 use daas_core::session::Phase;
@@ -106,5 +107,21 @@ async fn every_answer_has_an_id_and_forbids_what_pages_do_not_need() {
     for line in page.lines().filter(|l| l.contains("<script") || l.contains("<link")) {
         assert!(line.contains("=\"/api/docs/"), "nothing from elsewhere: {line}");
     }
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_knows_in_a_directory_is_shown_to_operators() {
+    let world = World::with(Wanted { joining: true, ..Wanted::default() }).await;
+    world.guests.put_account(&"desktop-2mtb88m".parse().unwrap());
+    // Time for several looks.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let shown = world.get("/api/v1/quarantine", &world.keys.operator).await.json;
+    let unknown = &shown["effects"]["unknown"];
+    assert_eq!(unknown[0]["session"], "desktop-2mtb88m", "{shown:#}");
+    assert_eq!(unknown[0]["configurator"], "inside");
+    assert_eq!(unknown.as_array().unwrap().len(), 1);
+    let metrics = world.get("/metrics", "").await.text;
+    assert!(metrics.contains("\ndaas_unknown_effects 1\n"), "{metrics}");
     world.stop().await;
 }

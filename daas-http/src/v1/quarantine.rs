@@ -1,9 +1,9 @@
-//! `/api/v1/quarantine`: machines that only an operator may judge.
+//! `/api/v1/quarantine`: machines, and what is outside them, that only an operator may judge.
 
 use axum::extract::State;
 use axum::response::Response;
 use axum::{Extension, Json};
-use daas_core::engine::{Caller, Finding, SweepReport};
+use daas_core::engine::{Caller, EffectFinding, EffectReport, Finding, SweepReport};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -32,6 +32,37 @@ pub(crate) struct Quarantine {
     pub(crate) braked: bool,
     /// Backends that could not be listed, and why.
     pub(crate) failures: Vec<String>,
+    /// What was caused outside the guests, such as computer accounts; null before the first look,
+    /// and where no configurator can list it.
+    pub(crate) effects: Option<Effects>,
+}
+
+/// What the last comparison with directories and their like found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Effects {
+    /// When it ended.
+    pub(crate) at: Timestamp,
+    /// Their session has ended: they are removed after a grace period.
+    pub(crate) orphans: Vec<FoundEffect>,
+    /// Nobody knows their session: remove them by hand.
+    pub(crate) unknown: Vec<FoundEffect>,
+    /// Whether the brake stopped the removal of orphans, since they were too many at once.
+    pub(crate) braked: bool,
+    /// Backends that could not be read, and why.
+    pub(crate) failures: Vec<String>,
+}
+
+/// Something caused outside a guest that was found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FoundEffect {
+    /// The backend that causes such.
+    pub(crate) configurator: String,
+    /// What it is: `computer-account`.
+    pub(crate) kind: String,
+    /// Its name where it is.
+    pub(crate) key: String,
+    /// The session in its mark.
+    pub(crate) session: String,
 }
 
 /// A machine that was found.
@@ -48,7 +79,9 @@ pub(crate) struct FoundMachine {
 }
 
 pub(crate) async fn show(State(app): State<App>) -> Json<Quarantine> {
-    Json(app.engine.swept().map(Quarantine::from).unwrap_or_default())
+    let mut found = app.engine.swept().map(Quarantine::from).unwrap_or_default();
+    found.effects = app.engine.swept_effects().map(Effects::from);
+    Json(found)
 }
 
 pub(crate) async fn end(
@@ -70,7 +103,28 @@ impl From<SweepReport> for Quarantine {
             left_alone: found(report.left_alone),
             braked: report.braked,
             failures: report.failures,
+            effects: None,
         }
+    }
+}
+
+impl From<EffectReport> for Effects {
+    fn from(report: EffectReport) -> Self {
+        let found = |findings: Vec<EffectFinding>| findings.into_iter().map(Into::into).collect();
+        Self {
+            at: report.at,
+            orphans: found(report.orphans),
+            unknown: found(report.unknown),
+            braked: report.braked,
+            failures: report.failures,
+        }
+    }
+}
+
+impl From<EffectFinding> for FoundEffect {
+    fn from(EffectFinding { session, effect }: EffectFinding) -> Self {
+        let (session, configurator) = (session.to_string(), effect.configurator.to_string());
+        Self { configurator, kind: effect.kind, key: effect.key, session }
     }
 }
 

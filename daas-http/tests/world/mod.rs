@@ -66,6 +66,8 @@ pub(crate) struct Wanted {
     pub(crate) config: HttpConfig,
     /// The engine's loops are not started: sessions stay as they are asked for.
     pub(crate) idle_engine: bool,
+    /// Guests get an account in a directory.
+    pub(crate) joining: bool,
     /// The clock stands still, for files that hold times.
     pub(crate) frozen: bool,
 }
@@ -85,7 +87,8 @@ impl World {
             looks: Looks(Arc::clone(&away)),
         };
         let guests = FakeGuests::new();
-        let configurator = FakeConfigurator::new("inside".parse().unwrap(), Arc::clone(&guests));
+        let make = if wanted.joining { FakeConfigurator::joining } else { FakeConfigurator::new };
+        let configurator = make("inside".parse().unwrap(), Arc::clone(&guests));
         let start = "2026-11-20T10:11:12.345Z".parse().unwrap();
         let clock: Arc<dyn Clock> = if wanted.frozen {
             Arc::new(ManualClock::starting_at(start))
