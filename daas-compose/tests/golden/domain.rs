@@ -26,7 +26,7 @@ async fn golden(guests: Arc<NspawnGuests>) {
     let domain = Domain::open(guests.lab()).await.unwrap();
     let sim = cluster(&guests, &Recipe::workstation()).await;
     let data = tempfile::tempdir().unwrap();
-    let settings = settings(&sim, &domain, data.path());
+    let settings = settings(&sim, &domain, facts::OU, data.path());
     let (running, api) = Running::start(data, &settings, Role::Operator).await;
     let (user, password) = facts::USERS[0];
     let begun = Instant::now();
@@ -60,6 +60,33 @@ async fn golden(guests: Arc<NspawnGuests>) {
     say("gone", begun);
     assert_eq!(ended["outcome"], "destroyed", "{ended:#}");
     assert_eq!(ended["evidence"]["rule"], "disconnected", "{ended:#}");
+    leaves_nothing(sim, domain, running).await;
+}
+
+pub(crate) fn a_refused_join_fails_the_session_with_its_reason_and_leaves_nothing() {
+    trials::with_guests(&[Recipe::workstation()], async |guests| {
+        let domain = Domain::open(guests.lab()).await.unwrap();
+        let sim = cluster(&guests, &Recipe::workstation()).await;
+        let data = tempfile::tempdir().unwrap();
+        let ou = format!("OU=Gone,{}", facts::SUFFIX);
+        let settings = settings(&sim, &domain, &ou, data.path());
+        let (running, api) = Running::start(data, &settings, Role::Operator).await;
+        let wish = json!({"username": facts::USERS[0].0});
+        let refused = api.call("POST", "/api/session/create", Some(wish)).await;
+        assert_eq!(refused["error"], "Session creation failed", "{refused:#}");
+        let details = refused["details"].as_str().unwrap();
+        assert!(details.contains(&ou) && details.contains("directory.ou"), "{details}");
+        let sessions = api.call("GET", "/api/sessions", None).await;
+        let id = sessions.as_object().unwrap().keys().next().unwrap().clone();
+        let ended = api.until(&id, |s| s["phase"] == "ended").await;
+        assert_eq!(ended["outcome"], "failed", "{ended:#}");
+        assert!(ended["failure"].as_str().unwrap().contains(&ou), "{ended:#}");
+        leaves_nothing(sim, domain, running).await;
+    });
+}
+
+/// Ends everything; nothing of any desktop is left.
+async fn leaves_nothing(sim: Simulator, domain: Domain, running: Running) {
     assert!(sim.cluster().vms().is_empty());
     let computers = domain.run(&["samba-tool", "computer", "list"]).await.unwrap();
     assert_eq!(computers, "DC1$\n");
@@ -83,7 +110,7 @@ fn visible(directory: &Path) -> Vec<PathBuf> {
     entries.filter(shown).collect()
 }
 
-fn settings(sim: &Simulator, domain: &Domain, data: &Path) -> String {
+fn settings(sim: &Simulator, domain: &Domain, ou: &str, data: &Path) -> String {
     let file = |name: &str, text: &str| {
         let path = data.join(name);
         std::fs::write(&path, text).unwrap();
@@ -123,7 +150,6 @@ ca_file = {ldap_ca:?}
             host = facts::HOST,
             share = facts::home_share(),
             ldaps = domain.url(),
-            ou = facts::OU,
             join_user = facts::JOIN_USER,
             ldap_ca = domain.ca_file(),
         );

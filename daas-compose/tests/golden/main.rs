@@ -23,5 +23,10 @@ fn main() {
             Needs::Orchestration,
             domain::a_desktop_comes_by_terraform_and_ansible_and_leaves_no_trace,
         ),
+        trials::trial(
+            "a_refused_join_fails_the_session_with_its_reason_and_leaves_nothing",
+            Needs::Orchestration,
+            domain::a_refused_join_fails_the_session_with_its_reason_and_leaves_nothing,
+        ),
     ]);
 }
