@@ -10,6 +10,7 @@
 //! A whole desktop for a domain's user is [`Recipe::workstation`] beside a [`Domain`]: the user is
 //! one of [`domain::facts::USERS`], the home [`domain::facts::home_share`] is what
 //! [`Domain::home_file`] shows from the server's side, and [`NspawnGuest::log_in`] is a login by PAM.
+//! [`secrecy`] proves that no password is seen on the way.
 //!
 //! It needs root and a handful of Debian packages; [`tools::Missing`] says which.
 
@@ -22,6 +23,7 @@ mod leaks;
 mod process;
 mod rdp;
 mod run;
+pub mod secrecy;
 mod seed;
 mod stand_in;
 mod sweep;

@@ -74,10 +74,7 @@ pub fn run(trials: Vec<Trial>) {
     if !arguments.list && !in_ci() {
         explain(&trials);
     }
-    // What goes wrong beside a trial's own path: a boot that hangs, a guest out of order.
-    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN);
-    // Refused where the caller has set one up already.
-    let _ = log.with_writer(std::io::stderr).try_init();
+    crate::secrecy::start_log();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.exit_code() != ExitCode::SUCCESS {
         conclusion.exit();

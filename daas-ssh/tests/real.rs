@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a trial may panic")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use daas_core::owner::Owner;
 use daas_core::progress::Progress;
 use daas_core::secret::{Secret, crypt_password};
 use daas_core::template::Template;
+use daas_lab::secrecy::{MARK, Watch, odd_passwords};
 use daas_lab::trials::{self, Needs};
 use daas_lab::{Lab, NspawnGuest, NspawnGuests, RdpClient, RdpTarget, Recipe};
 use daas_sim::guest::{Guest, GuestSpec, GuestState, Seed};
@@ -39,6 +41,9 @@ fn main() {
         }),
         trials::trial("a_guest_without_network_is_worth_another_try", Needs::Guests, || {
             with_desks(a_guest_without_network_is_worth_another_try);
+        }),
+        trials::trial("odd_passwords_arrive_unharmed_and_unseen", Needs::Guests, || {
+            with_desks(odd_passwords_arrive_unharmed_and_unseen);
         }),
         trials::trial("the_reporter_tells_who_is_there", Needs::Desktop, || {
             with_desks(the_reporter_tells_who_is_there);
@@ -99,6 +104,26 @@ async fn a_guest_without_network_is_worth_another_try(guests: Arc<NspawnGuests>)
     let error = desk.ssh.apply(&desk.context, &Stage::Prepare, &silent).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert!(error.to_string().contains("step desktop packages failed (exit 100)"), "{error}");
+}
+
+async fn odd_passwords_arrive_unharmed_and_unseen(guests: Arc<NspawnGuests>) {
+    let desk = Desk::boot(&guests).await;
+    let watch = Watch::begin();
+    let silent = Progress::silent();
+    desk.ssh.apply(&desk.context, &Stage::Prepare, &silent).await.unwrap();
+    let mut needles = vec![MARK.to_owned()];
+    for password in odd_passwords() {
+        let hash = crypt_password(&Secret::new(password.clone())).unwrap();
+        watch.add(&hash);
+        needles.push(hash.clone());
+        let applied = desk.ssh.apply(&desk.context, &account("alice", &hash), &silent).await;
+        assert!(applied.as_ref().is_ok_and(|applied| applied.changed >= 1), "{applied:?}");
+        let entered = desk.guest.log_in("alice", &password, &["true"]).await.unwrap();
+        assert_eq!(entered.code, Some(0), "{password:?}: {entered:?}");
+    }
+    assert_eq!(watch.end().unwrap(), BTreeSet::new(), "seen in the list of processes, or logged");
+    let journal = text(&desk.guest, &["journalctl", "--no-pager"]).await;
+    assert!(!needles.iter().any(|needle| journal.contains(needle)), "{journal}");
 }
 
 async fn the_reporter_tells_who_is_there(guests: Arc<NspawnGuests>) {

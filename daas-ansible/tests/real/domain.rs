@@ -77,7 +77,7 @@ async fn lets_in_whom_it_should(world: &Joining) {
     let (desk, [(alice, word), (bob, other)]) = (&world.desk, facts::USERS);
     let script = "pwd; id -un; findmnt --noheadings --output FSTYPE ~/Partage; ls -a";
     let (entered, said) = desk.log_in(alice, word, script).await;
-    let parts = ["/home/alice\nalice\nfuse.", ".xsession", ".profile"];
+    let parts = ["/home/alice\nalice\nfuse.", ".profile", ".bashrc"];
     assert!(
         entered && parts.iter().all(|part| said.contains(part)),
         "{said}\n{}",

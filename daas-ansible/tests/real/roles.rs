@@ -59,7 +59,8 @@ async fn the_second_changes_nothing(mut desk: Desk) {
         assert!(desk.text(&["getent", "shadow", name]).await.contains(&hash), "{name}");
     }
     assert_eq!(desk.apply(&assign("alice", &hash)).await.unwrap().changed, 0);
-    assert_eq!(desk.text(&["cat", "/home/alice/.xsession"]).await, "exec xfce4-session");
+    let session = desk.text(&["readlink", "--canonicalize", "/usr/bin/x-session-manager"]).await;
+    assert_eq!(session, "/usr/bin/xfce4-session");
     let system = desk.apply(&assign("xrdp", &hash)).await.unwrap_err();
     assert_eq!(system.kind(), Kind::Invalid, "{system}");
     assert!(system.to_string().contains("is an account of the system"), "{system}");

@@ -1,0 +1,184 @@
+//! Whether passwords arrive unharmed and are seen nowhere: a table of odd ones, and a watch over
+//! what every process of the machine shows, those in guests among them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn};
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::error::LabError;
+
+/// In every odd password, and nowhere else: where it is found, a password is.
+pub const MARK: &str = "Zq7Wk";
+
+/// Letters beyond U+FFFF, which XRDP before 0.10 loses: it takes each half of a pair for a letter.
+/// They do for every other way in.
+pub const BEYOND_XRDP: &str = "🦀";
+
+/// A text that is there to be seen.
+const CANARY: &str = "canary-5Hq2x";
+
+/// Bytes of the longest password.
+const BYTES_MAX: usize = 104;
+
+/// The pause between two looks at all processes.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Passwords as odd as any UTF-8 without NUL, CR and LF can be, up to 104 bytes.
+pub fn odd_passwords() -> Vec<String> {
+    let mut odd = vec![
+        format!(" {MARK} blanks around "),
+        format!("{MARK} it's \"quoted\" 'twice'"),
+        format!("{MARK} $HOME $(id) `id` ${{x}}"),
+        format!("\\{MARK}\\n back \\\\ slash\\"),
+        format!("{MARK}:co:lon::"),
+        format!("-{MARK} --leading"),
+        format!("{MARK} pässwörd 日本"),
+        format!("{MARK} {BEYOND_XRDP}"),
+        format!("{MARK} {{{{ 7 * 7 }}}} {{% if %}} {{# x #}}"),
+        format!("{MARK} %(USER) <a>&amp; ; | # !vault \t tab"),
+    ];
+    odd.push(format!("{MARK}{}", "x".repeat(BYTES_MAX - MARK.len())));
+    odd.push(format!("{MARK}x{}", "é".repeat((BYTES_MAX - MARK.len() - 1) / 2)));
+    odd
+}
+
+/// Looks at the command line of every process of the machine, over and over, and keeps what this
+/// process logs, at every level.
+#[derive(Debug)]
+pub struct Watch {
+    needles: Arc<Mutex<Vec<String>>>,
+    over: Arc<AtomicBool>,
+    looking: JoinHandle<BTreeSet<String>>,
+}
+
+impl Watch {
+    /// Begins to look for [`MARK`].
+    pub fn begin() -> Watch {
+        WATCHED.store(true, Ordering::SeqCst);
+        start_log();
+        let needles = Arc::new(Mutex::new(vec![MARK.to_owned()]));
+        let over = Arc::new(AtomicBool::new(false));
+        let (wanted, end) = (Arc::clone(&needles), Arc::clone(&over));
+        let looking = std::thread::spawn(move || {
+            let mut seen = BTreeSet::new();
+            while !end.load(Ordering::SeqCst) {
+                let wanted = all(&wanted);
+                let found = |line: &String| {
+                    line.contains(CANARY) || wanted.iter().any(|needle| line.contains(needle))
+                };
+                seen.extend(shown().filter(found));
+                std::thread::sleep(PAUSE);
+            }
+            seen
+        });
+        Watch { needles, over, looking }
+    }
+
+    /// From now on also looks for this text: a hash, say.
+    pub fn add(&self, needle: &str) {
+        self.needles.lock().unwrap_or_else(PoisonError::into_inner).push(needle.to_owned());
+    }
+
+    /// Ends, and gives the command lines and the lines of our own log that held one of the texts.
+    ///
+    /// # Errors
+    /// The watch did not even see what is there to be seen.
+    pub fn end(self) -> Result<BTreeSet<String>, LabError> {
+        let blind = |what: &str| LabError::Failed {
+            doing: "watch all processes".to_owned(),
+            status: what.to_owned(),
+            stderr: String::new(),
+        };
+        tracing::info!(CANARY);
+        let mut canary = Command::new("sh");
+        let ran = canary.args(["-c", "sleep 1; true", CANARY]).status();
+        ran.map_err(LabError::io("run a program that is to be seen"))?;
+        self.over.store(true, Ordering::SeqCst);
+        let mut seen = self.looking.join().map_err(|_| blind("it panicked"))?;
+        let is_canary = |line: &String| line.contains(CANARY);
+        if !seen.iter().any(is_canary) {
+            return Err(blind("it saw no process"));
+        }
+        seen.retain(|line| !is_canary(line));
+        let log = OWN_LOG.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = String::from_utf8_lossy(&log);
+        if !log.contains(CANARY) {
+            return Err(blind("it kept no log"));
+        }
+        let needles = all(&self.needles);
+        let holds = |line: &&str| needles.iter().any(|needle| line.contains(needle.as_str()));
+        seen.extend(log.lines().filter(holds).map(str::to_owned));
+        Ok(seen)
+    }
+}
+
+fn all(needles: &Mutex<Vec<String>>) -> Vec<String> {
+    needles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// The command line of every process.
+fn shown() -> impl Iterator<Item = String> {
+    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let lines = numbers.filter_map(|path| fs::read(path.join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+}
+
+/// Shows people what goes wrong beside a trial's own path (a boot that hangs, a guest out of order),
+/// and keeps all that is logged while there is a watch.
+pub(crate) fn start_log() {
+    let people = layer().with_writer(std::io::stderr).with_filter(LevelFilter::WARN);
+    let is_watched = dynamic_filter_fn(|_, _| WATCHED.load(Ordering::SeqCst));
+    let own = layer().with_ansi(false).with_writer(|| OwnLog).with_filter(is_watched);
+    // Refused where there is one already.
+    let _ = tracing_subscriber::registry().with(people).with(own).try_init();
+}
+
+/// Whether a watch has begun in this process.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// What this process logged since then.
+static OWN_LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct OwnLog;
+
+impl std::io::Write for OwnLog {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        OWN_LOG.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_sees_processes_and_our_log_and_nothing_else() {
+        for password in odd_passwords() {
+            assert!(password.len() <= BYTES_MAX && password.contains(MARK), "{password}");
+            assert!(!password.contains(['\0', '\r', '\n']), "{password}");
+        }
+        let watch = Watch::begin();
+        watch.add("needle-8jw");
+        Command::new("sh").args(["-c", "sleep 1; true", "needle-8jw"]).status().unwrap();
+        tracing::trace!("needle-8jw");
+        let seen = watch.end().unwrap();
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        assert_eq!(Watch::begin().end().unwrap(), BTreeSet::new());
+    }
+}
