@@ -28,11 +28,12 @@ const READ_RETRIES: u32 = 2;
 /// The longest answer that is read, in bytes; a cluster overview of 10,000 machines has 5 MiB.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// How many requests one node has to answer at once, beside the questions to its guests.
-const REQUESTS_PER_NODE: usize = 32;
+/// How many requests one node has to answer at once, beside the questions to its guests: pveproxy has
+/// three workers, and each answers one thing at a time.
+const REQUESTS_PER_NODE: usize = 8;
 
-/// How many connections to the address are kept for the next request; four nodes' worth.
-const CONNECTIONS_KEPT: usize = 4 * REQUESTS_PER_NODE;
+/// How many connections to the address are kept for the next request; sixteen nodes' worth.
+const CONNECTIONS_KEPT: usize = 16 * REQUESTS_PER_NODE;
 
 /// What calls are made for; they are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
