@@ -4,7 +4,8 @@
 //! A [`Lab`] is one run: a network namespace with a bridge and DHCP, a place for disks, and a record
 //! on disk by which [`sweep`] finds what a killed run left. [`Templates`] builds and caches what disks
 //! are copied from. [`NspawnGuests`] makes guests on `daas-sim`'s traits, so that a machine of the
-//! simulated cluster truly boots. [`Domain`] is an Active Directory for a test. [`RdpClient`] looks
+//! simulated cluster truly boots. [`VirtualMachine`] boots such a guest's disk with a kernel of its
+//! own. [`Domain`] is an Active Directory for a test. [`RdpClient`] looks
 //! at a desktop as a person would, and [`Leaks`] proves that nothing is left.
 //!
 //! A whole desktop for a domain's user is [`Recipe::workstation`] beside a [`Domain`]: the user is
@@ -31,6 +32,7 @@ mod template;
 pub mod tools;
 mod trace;
 pub mod trials;
+mod vm;
 
 pub use domain::Domain;
 pub use error::LabError;
@@ -40,3 +42,4 @@ pub use leaks::Leaks;
 pub use rdp::{RdpClient, RdpTarget};
 pub use sweep::sweep;
 pub use template::{Recipe, Templates};
+pub use vm::VirtualMachine;

@@ -21,7 +21,10 @@ enum Chore {
     /// Say what is missing, and how to install it.
     Doctor,
     /// Build the templates that are not in the cache.
-    Templates,
+    Templates {
+        /// Their names; all that guests are made from if none.
+        names: Vec<String>,
+    },
     /// Boot one guest; Ctrl-C ends it.
     Up {
         /// Its host name.
@@ -41,7 +44,7 @@ fn main() -> anyhow::Result<()> {
     let config = LabConfig::from_env();
     match Arguments::parse().chore {
         Chore::Doctor => doctor(),
-        Chore::Templates => templates(&config),
+        Chore::Templates { names } => templates(&config, &names),
         Chore::Up { name, template, key } => up(config, &name, &template, key),
         Chore::Sweep => {
             for id in sweep(&config.state)? {
@@ -61,9 +64,10 @@ fn doctor() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn templates(config: &LabConfig) -> anyhow::Result<()> {
+fn templates(config: &LabConfig, names: &[String]) -> anyhow::Result<()> {
     let templates = Templates::new(&config.cache);
-    for recipe in Recipe::all() {
+    let named = names.iter().map(|name| Recipe::named(name)).collect::<Result<Vec<_>, _>>()?;
+    for recipe in if named.is_empty() { Recipe::all() } else { named } {
         let started = Instant::now();
         let tree = templates.ensure(&recipe)?;
         say(&format!("{}: {} ({:.1?})", recipe.name, tree.display(), started.elapsed()));

@@ -37,6 +37,13 @@ pub const DESKTOP_TOOLS: &[Tool] = &[
     tool("identify", "imagemagick"),
 ];
 
+/// What a virtual machine needs on top of a guest.
+pub const MACHINE_TOOLS: &[Tool] = &[
+    tool("qemu-system-x86_64", "qemu-system-x86"),
+    tool("mke2fs", "e2fsprogs"),
+    tool("ssh", "openssh-client"),
+];
+
 /// What trials with Terraform need on top of a desktop's. Its package is in HashiCorp's repository,
 /// not in Debian's; for Ansible see [`ansible_playbook`].
 pub const ORCHESTRATION_TOOLS: &[Tool] = &[tool("terraform", "terraform"), tool("curl", "curl")];

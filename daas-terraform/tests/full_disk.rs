@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 use daas_core::Kind;
 use daas_core::machine::{Destroyed, Reservation};
 use world::trials::{run, trial};
-use world::{Cluster, left, let_pass, make, remove, reserve, spec, stands_still, take_away};
+use world::{Cluster, left, make, remove, reserve, spec, stands_still, take_away};
 
 fn main() -> ExitCode {
     run(vec![
@@ -45,8 +45,19 @@ fn inside(test: &str) -> bool {
     false
 }
 
+/// A mounted disk, until it is dropped.
+struct SmallDisk(PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: what is still open on it shall not keep its directory from being removed.
+        let ended = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(std::thread::panicking() || ended.is_ok_and(|ended| ended.success()));
+    }
+}
+
 /// A disk of one MiB at `runs`.
-fn small_disk(runs: &Path) {
+fn small_disk(runs: &Path) -> SmallDisk {
     std::fs::create_dir(runs).unwrap();
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=1m", "none"])
@@ -54,6 +65,7 @@ fn small_disk(runs: &Path) {
         .status()
         .unwrap();
     assert!(mounted.success(), "{mounted}");
+    SmallDisk(runs.to_owned())
 }
 
 /// Takes all the room there is.
@@ -72,11 +84,13 @@ async fn one_that_is_full_at_the_end_of_an_apply() {
     }
     let cluster = Cluster::new().await;
     let runs = cluster.temp.path().join("runs");
-    small_disk(&runs);
+    let _disk = small_disk(&runs);
     let (provisioner, held, spec) = stands_still(&cluster, cluster.config()).await;
     let filler = fill(&runs);
-    let_pass(cluster.temp.path());
-    take_away(&cluster.temp.path().join("gate"));
+    // Opened for writing, it lets pass who reads from it, and waits for one who is about to.
+    let gate = cluster.temp.path().join("gate");
+    drop(File::options().write(true).open(&gate).unwrap());
+    take_away(&gate);
     // The machine is made, and there is no room to write that down.
     let error = make(&provisioner, &held, &spec).await.expect_err("there is no room");
     assert_eq!(error.kind(), Kind::Exhausted, "{error}");
@@ -99,7 +113,7 @@ async fn one_that_is_full_from_the_beginning() {
     }
     let cluster = Cluster::new().await;
     let runs = cluster.temp.path().join("runs");
-    small_disk(&runs);
+    let _disk = small_disk(&runs);
     let provisioner = cluster.provisioner(cluster.config());
     let spec = spec(&cluster.deployment);
     let held = reserve(&provisioner, &spec).await;

@@ -22,7 +22,7 @@ use crate::support::{self, Place, TOKEN};
 
 pub(crate) const SESSION: &str = "desktop-7f3k2mq";
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
-const MAC: &str = "BC:24:11:00:00:01";
+pub(crate) const MAC: &str = "BC:24:11:00:00:01";
 
 /// A guest, and what configures it.
 pub(crate) struct Desk {
@@ -151,8 +151,18 @@ pub(crate) fn joining_profile() -> String {
 
 /// Runs a trial in a domain of its own; accounts are made in `ou`.
 pub(crate) fn in_domain<F: Future<Output = ()>>(ou: &str, trial: impl FnOnce(Arc<Joining>) -> F) {
+    in_domain_on(Recipe::workstation(), ou, trial);
+}
+
+/// The same with a desktop made from another template.
+pub(crate) fn in_domain_on<F: Future<Output = ()>>(
+    recipe: Recipe,
+    ou: &str,
+    trial: impl FnOnce(Arc<Joining>) -> F,
+) {
     let ou = ou.to_owned();
-    trials::with_guests(&[Recipe::workstation()], async |guests| {
+    let image = recipe.name;
+    trials::with_guests(&[recipe], async |guests| {
         let domain = Domain::open(guests.lab()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let password = directory.path().join("password");
@@ -167,7 +177,7 @@ pub(crate) fn in_domain<F: Future<Output = ()>>(ou: &str, trial: impl FnOnce(Arc
             Arc::new(Watched { computers, given: Mutex::default(), spoil: false.into() });
         let shared = Arc::clone(&accounts) as Arc<dyn ComputerAccounts>;
         let profile = joining_profile();
-        let desk = Desk::boot(&guests, "workstation", &profile, Some(shared)).await;
+        let desk = Desk::boot(&guests, image, &profile, Some(shared)).await;
         let world = Joining { domain, accounts, desk, guests: Arc::clone(&guests) };
         let world = Arc::new(world);
         trial(Arc::clone(&world)).await;

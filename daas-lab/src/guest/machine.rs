@@ -27,6 +27,21 @@ use crate::lab::Lab;
 use crate::process::Process;
 use crate::{seed, sweep};
 
+/// How a user logs in by PAM, before the user's name, `login` and the words to run: by `su` as nobody,
+/// since root would not be asked for the password. The words go as arguments, never as a shell's text.
+pub(crate) const LOG_IN: [&str; 10] = [
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--",
+    "su",
+    "--login",
+    "--command",
+    r#"exec "$@""#,
+    "--",
+];
+
 /// A guest under systemd-nspawn.
 pub struct NspawnGuest {
     shared: Arc<Machine>,
@@ -122,17 +137,18 @@ impl NspawnGuest {
         password: &str,
         argv: &[&str],
     ) -> Result<Output, GuestError> {
-        // Root would not be asked for the password.
-        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
-        // The words go as arguments, never as a shell's text.
-        let su = ["su", "--login", "--command", r#"exec "$@""#, "--", user, "login"];
-        let words = [nobody.as_slice(), &su, argv].concat();
+        let words = [LOG_IN.as_slice(), &[user, "login"], argv].concat();
         self.exec_with(&words, format!("{password}\n").as_bytes()).await
     }
 
     /// The host name of its first start; `None` before that.
     pub async fn hostname(&self) -> Option<String> {
         self.life.lock().await.seed.as_ref().map(|seed| seed.hostname.clone())
+    }
+
+    /// Its whole disk, as it is.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.shared.root()
     }
 
     /// Where what the guest wrote lies.

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use daas_sim::guest::{Guest, GuestError, GuestMaker, GuestSpec};
 
 pub use inside::Output;
+pub(crate) use machine::LOG_IN;
 pub use machine::NspawnGuest;
 
 use crate::error::LabError;

@@ -189,7 +189,7 @@ impl Drop for Cluster {
 }
 
 /// Lets those pass who wait at a gate, also at one that was taken away.
-pub(crate) fn let_pass(directory: &Path) {
+fn let_pass(directory: &Path) {
     for name in ["gate", "gate.away"] {
         // Without a reader it cannot be opened, and nobody waits.
         let writer =
