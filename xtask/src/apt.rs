@@ -19,6 +19,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("imagemagick", "import"),
     ("zstd", "zstd"),
     ("openssh-client", "ssh"),
+    ("curl", "curl"),
     ("python3-venv", "python3"),
 ];
 
