@@ -199,7 +199,8 @@ impl AnsibleConfigurator {
         work.progress.tell("making the computer account", None);
         let password = self.directory()?.stage(&work.guest.session).await?;
         secrets.add(password.expose());
-        let variables = json!({ "daas_join_password": password.expose() });
+        let password = password.expose();
+        let variables = json!({ "daas_join_password": password, "daas_join_ready": true });
         files.variables.push(run.write(JOIN_FILE, &document(&variables, Texts::Plain))?);
         let play = Play { tags: join.tags.clone(), ..work.play.clone() };
         let ran = self.play(run, work, &files, &play, secrets).await;

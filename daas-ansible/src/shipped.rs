@@ -43,6 +43,7 @@ const FILES: &[(&str, &str)] = files![
     "roles/ad_join/tasks/join.yml",
     "roles/ad_join/tasks/leave.yml",
     "roles/ad_join/tasks/main.yml",
+    "roles/ad_join/tasks/ready.yml",
     "roles/ad_join/templates/krb5.conf.j2",
     "roles/ad_join/templates/sssd.conf.j2",
 ];
