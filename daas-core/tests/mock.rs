@@ -13,7 +13,7 @@ use daas_core::idle::{Action, Evidence, IdlePolicy, MockIdlePolicy, Moment, Verd
 use daas_core::ids::{BackendName, DeploymentId, Organisation, SessionId, SessionPrefix};
 use daas_core::machine::{Observation, Reservation};
 use daas_core::owner::Owner;
-use daas_core::provisioner::{MockProvisioner, Provisioner};
+use daas_core::provisioner::{Extras, MockProvisioner, Provisioner};
 use daas_core::secret::DeploymentKey;
 use daas_core::session::Session;
 use daas_core::store::{Inserted, MockSessionStore, SessionStore};
@@ -96,6 +96,7 @@ async fn a_taken_session_id_is_drawn_anew() {
     });
     store.expect_get().returning(move |_| Ok(Some(taken.clone())));
     let mut provisioner = MockProvisioner::new();
+    provisioner.expect_extras().returning(Extras::default);
     provisioner.expect_name().return_const("fake".parse::<BackendName>().unwrap());
     let template = Template::new("lab".parse().unwrap(), "fake".parse().unwrap(), "image");
     let engine = Engine::new(Parts {
