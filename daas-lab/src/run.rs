@@ -25,8 +25,6 @@ pub(crate) enum Made {
     Namespace(String),
     /// A directory and all in it.
     Directory(PathBuf),
-    /// An X server's display number.
-    Display(u32),
     /// A process.
     Process(Process),
 }

@@ -59,11 +59,6 @@ pub(crate) fn clear(found: &Found) -> Result<(), LabError> {
     for dir in &dirs {
         remove_tree(dir)?;
     }
-    for made in &found.made {
-        if let Made::Display(number) = made {
-            remove_display(*number)?;
-        }
-    }
     run::forget(&found.dir)
 }
 
@@ -137,18 +132,6 @@ pub(crate) fn remove_tree(dir: &Path) -> Result<(), LabError> {
         }
         _ => Ok(()),
     }
-}
-
-/// Removes what a killed X server leaves, unless another has taken the number since.
-pub(crate) fn remove_display(number: u32) -> Result<(), LabError> {
-    let lock = PathBuf::from(format!("/tmp/.X{number}-lock"));
-    let Ok(text) = fs::read_to_string(&lock) else { return Ok(()) };
-    let owner = text.trim().parse().ok();
-    if owner.and_then(Process::of).is_some() {
-        return Ok(());
-    }
-    remove_file(Path::new(&format!("/tmp/.X11-unix/X{number}")))?;
-    remove_file(&lock)
 }
 
 fn remove_file(path: &Path) -> Result<(), LabError> {

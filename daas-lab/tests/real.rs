@@ -3,14 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a trial may panic")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daas_lab::trials::{self, Needs};
 use daas_lab::{
-    LabConfig, Leaks, NspawnGuest, NspawnGuests, RdpClient, RdpTarget, Recipe, Templates, sweep,
+    Lab, LabConfig, Leaks, NspawnGuest, NspawnGuests, RdpClient, RdpTarget, Recipe, Screen,
+    Templates, sweep,
 };
 use daas_sim::guest::{AgentError, Guest, GuestError, GuestSpec, GuestState, Seed};
 use serde_json::json;
@@ -46,6 +49,7 @@ fn main() {
             Needs::Guests,
             a_packed_template_keeps_capabilities,
         ),
+        trials::trial("screens_are_apart_and_stay", Needs::Desktop, screens_are_apart_and_stay),
         trials::trial("shows_a_desktop", Needs::Desktop, shows_a_desktop),
     ]);
 }
@@ -311,6 +315,37 @@ fn a_packed_template_keeps_capabilities() {
     assert_eq!(found[..length], VALUE);
 }
 
+/// Who comes while the last one goes is let in, and two labs have two screens.
+fn screens_are_apart_and_stay() {
+    trials::in_lab(async |lab| {
+        let other = Arc::new(Lab::open(LabConfig::from_env()).unwrap());
+        let screens = [Screen::open(&lab).await.unwrap(), Screen::open(&other).await.unwrap()];
+        let sockets = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap();
+        let socket = format!("/tmp/.X11-unix/X{}", screens[0].display());
+        let own = sockets.lines().filter(|line| line.ends_with(&format!(" @{socket}"))).count();
+        assert!(own > 0 && !sockets.contains(&format!(" {socket}")), "{socket} in\n{sockets}");
+        let visit = || {
+            // A connection's set-up, version 11, least significant byte first; 1 is success.
+            let name = std::os::unix::net::SocketAddr::from_abstract_name(&socket).unwrap();
+            let mut connection = UnixStream::connect_addr(&name).unwrap();
+            connection.write_all(&[b'l', 0, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+            let mut answer = [0];
+            connection.read_exact(&mut answer).unwrap();
+            assert_eq!(answer, [1], "the screen refuses");
+        };
+        std::thread::scope(|threads| {
+            for _ in 0..2 {
+                threads.spawn(|| (0..500).for_each(|_| visit()));
+            }
+        });
+        for screen in screens {
+            assert_eq!(screen.colours().await.unwrap(), 1);
+            screen.close().await.unwrap();
+        }
+        other.close().unwrap();
+    });
+}
+
 fn shows_a_desktop() {
     trials::with_guests(&[Recipe::desk()], async |guests| {
         let seed = Seed {
@@ -331,7 +366,7 @@ fn shows_a_desktop() {
             panic!("{error}\n{}", text(&guest, &logs).await);
         }
         if let Some(file) = std::env::var_os("DAAS_LAB_SCREENSHOT") {
-            client.screenshot(std::path::Path::new(&file)).await.unwrap();
+            client.screen().screenshot(std::path::Path::new(&file)).await.unwrap();
         }
         let who = text(&guest, &["loginctl", "list-sessions", "--no-legend"]).await;
         assert!(who.contains("alice"), "{who}");

@@ -25,9 +25,11 @@ struct Display {
 
 impl Display {
     async fn start() -> Self {
-        // Xvfb takes a free number and tells it on the descriptor.
+        // Xvfb takes a free number and tells it on the descriptor. It leaves no file in /tmp, and does
+        // not reset itself, throwing out who connects just then, whenever its last client goes.
         let mut server = Command::new("Xvfb")
-            .args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"])
+            .args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-noreset"])
+            .args(["-nolisten", "tcp", "-nolisten", "unix"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)
