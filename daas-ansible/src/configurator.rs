@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use daas_core::configurator::{
-    Account, Applied, Configurator, ConfiguratorExtras, EffectInventory, EffectThere, GuestContext,
-    Stage,
+    Account, Applied, Configurator, ConfiguratorExtras, EffectInventory, GuestContext, Stage,
 };
-use daas_core::directory::{COMPUTER_ACCOUNT, ComputerAccounts};
+use daas_core::directory::{AccountEffects, COMPUTER_ACCOUNT, ComputerAccounts};
 use daas_core::ids::BackendName;
 use daas_core::ledger::Effect;
 use daas_core::progress::Progress;
@@ -334,26 +333,8 @@ impl Configurator for AnsibleConfigurator {
     fn extras(&self) -> ConfiguratorExtras {
         let accounts = self.directory.as_ref().map(|directory| {
             let (name, directory) = (self.config.name.clone(), Arc::clone(directory));
-            Arc::new(Accounts { name, directory }) as Arc<dyn EffectInventory>
+            Arc::new(AccountEffects::new(name, directory)) as Arc<dyn EffectInventory>
         });
         ConfiguratorExtras { effects: accounts }
-    }
-}
-
-/// The computer accounts there are, as effects.
-#[derive(Debug)]
-struct Accounts {
-    name: BackendName,
-    directory: Arc<dyn ComputerAccounts>,
-}
-
-#[async_trait]
-impl EffectInventory for Accounts {
-    async fn effects_there(&self) -> Result<Vec<EffectThere>> {
-        let there = self.directory.list().await?.into_iter().map(|(session, key)| {
-            let (configurator, kind) = (self.name.clone(), COMPUTER_ACCOUNT.to_owned());
-            EffectThere { session, effect: Effect { configurator, kind, key } }
-        });
-        Ok(there.collect())
     }
 }

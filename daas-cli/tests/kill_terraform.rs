@@ -4,15 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps None has failed")]
 
 mod served;
-#[path = "../../daas-terraform/tests/world/trials.rs"]
-#[allow(dead_code, reason = "shared with the trials of daas-terraform")]
-mod trials;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daas_lab::trials::{self, Needs};
 use daas_sim::{Durations, NullGuests, SimConfig, Simulator};
 use serde_json::Value;
 use served::Served;
@@ -24,15 +21,16 @@ const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../daas-terraform/mod
 /// One apply takes about a second, and two processors are shared by many.
 const DEADLINE: Duration = Duration::from_secs(240);
 
-fn main() -> ExitCode {
-    trials::run(vec![trials::trial(
+fn main() {
+    trials::run_with_terraform(vec![trials::trial(
         "a_server_killed_with_terraform_at_work_loses_and_leaks_nothing",
-        // Its future stays on one thread: what it borrows may not be sent.
-        async {
-            let run = a_server_killed_with_terraform_at_work_loses_and_leaks_nothing;
-            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(run()));
+        Needs::Terraform,
+        || {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            runtime.block_on(a_server_killed_with_terraform_at_work_loses_and_leaks_nothing());
         },
-    )])
+    )]);
 }
 
 async fn a_server_killed_with_terraform_at_work_loses_and_leaks_nothing() {
@@ -71,15 +69,9 @@ async fn a_server_killed_with_terraform_at_work_loses_and_leaks_nothing() {
     served.until("no machine left", async || served.machines().is_empty()).await;
     served.never_two_machines();
     served.kill();
-    assert_eq!(visible(&runs), Vec::<PathBuf>::new(), "run directories are left");
+    assert_eq!(trials::visible(&runs).unwrap(), Vec::<PathBuf>::new(), "run directories are left");
     let made = sim.log().count(|e| matches!(e, daas_sim::Event::VmCreated { .. }));
     assert!(made >= SESSIONS / 2, "only {made} machines were made: the kills met no work");
-}
-
-fn visible(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let shown = |path: &PathBuf| !path.file_name().unwrap().to_string_lossy().starts_with('.');
-    entries.filter(shown).collect()
 }
 
 fn settings(sim: &Simulator, files: &Path) -> String {

@@ -19,15 +19,13 @@ use std::time::{Duration, Instant};
 
 use daas_core::access::Role;
 use daas_lab::trials::{self, Needs};
-use daas_lab::{NspawnGuests, Recipe, tools};
+use daas_lab::{NspawnGuests, Recipe};
 use daas_sim::Simulator;
 use futures::future::join_all;
 use serde_json::json;
 
 use crate::api::Api;
-use crate::world::{Running, cluster, proxmox};
-
-const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../daas-terraform/modules/proxmox-curl");
+use crate::world::{Running, ansible, cluster, proxmox, terraform};
 
 fn main() {
     if let Some(why) = Needs::Orchestration.refusal() {
@@ -123,24 +121,11 @@ async fn check_no_cross_talk(guests: &NspawnGuests, all: &[Ready]) {
 }
 
 fn settings(sim: &Simulator, data: &Path) -> String {
-    let file = |name: &str, text: &str| {
-        let path = data.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let token = file("token", &sim.token("daas@pve", "daas").unwrap());
-    let ca = file("pve.pem", sim.ca_pem());
-    let ansible = tools::ansible_playbook(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
-    proxmox(sim)
-        + &format!(
-            r#"
-[terraform]
-module = {MODULE:?}
-platform = "proxmox"
-variables = {{ proxmox_url = {url:?}, proxmox_ca = {ca:?} }}
-secret_files = {{ proxmox_token = {token:?} }}
-[ansible]
-program = {ansible:?}
+    let rest = format!("[ansible]\nprogram = {:?}\n{TEMPLATE}", ansible());
+    proxmox(sim) + &terraform(sim, data) + &rest
+}
+
+const TEMPLATE: &str = r#"
 [http]
 listen = "127.0.0.1:0"
 guest_listen = "10.77.0.1:0"
@@ -149,7 +134,4 @@ name = "desk"
 provisioner = "terraform"
 source = "9000"
 configurator = "ansible"
-"#,
-            url = sim.url().trim_end_matches('/'),
-        )
-}
+"#;

@@ -6,11 +6,14 @@
 //! [`crate::configurator::Configurator::effects`] before it calls [`ComputerAccounts::stage`].
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::configurator::{EffectInventory, EffectThere};
 use crate::error::Result;
-use crate::ids::SessionId;
+use crate::ids::{BackendName, SessionId};
+use crate::ledger::Effect;
 use crate::secret::Secret;
 
 /// The kind under which a computer account stands in a session's ledger.
@@ -44,4 +47,34 @@ pub trait ComputerAccounts: Debug + Send + Sync {
     /// Every account with this deployment's mark: the session in it, and the account's name. A part
     /// that could not be read is an error, never a shorter list.
     async fn list(&self) -> Result<Vec<(SessionId, String)>>;
+}
+
+/// Tells the computer accounts of a deployment as effects of the configurator that causes them.
+#[derive(Debug, Clone)]
+pub struct AccountEffects {
+    configurator: BackendName,
+    accounts: Arc<dyn ComputerAccounts>,
+}
+
+impl AccountEffects {
+    /// The accounts as effects of the configurator of this name.
+    pub fn new(configurator: BackendName, accounts: Arc<dyn ComputerAccounts>) -> Self {
+        Self { configurator, accounts }
+    }
+}
+
+#[async_trait]
+impl EffectInventory for AccountEffects {
+    async fn effects_there(&self) -> Result<Vec<EffectThere>> {
+        let there = self.accounts.list().await?;
+        let effect = |(session, account)| EffectThere {
+            session,
+            effect: Effect {
+                configurator: self.configurator.clone(),
+                kind: COMPUTER_ACCOUNT.to_owned(),
+                key: account,
+            },
+        };
+        Ok(there.into_iter().map(effect).collect())
+    }
 }

@@ -4,8 +4,7 @@
 //!
 //! [`Computers`] implements [`daas_core::directory::ComputerAccounts`] (`computers`): an account is
 //! staged before the guest joins, with our mark (`mark`) and a password that is good for that join
-//! only, and removed with proof. [`DirectoryEffects`] (`effects`) tells the engine's sweep which
-//! accounts there are. `client` speaks LDAP with deadlines and tries the servers in turn,
+//! only, and removed with proof. `client` speaks LDAP with deadlines and tries the servers in turn,
 //! `credentials` keeps a wrong password from locking our own account, `tls` says whom we trust,
 //! `error` what went wrong and the way out.
 //!
@@ -16,7 +15,6 @@ mod client;
 mod computers;
 mod config;
 mod credentials;
-mod effects;
 mod error;
 mod mark;
 mod names;
@@ -24,4 +22,3 @@ mod tls;
 
 pub use self::computers::Computers;
 pub use self::config::DirectoryConfig;
-pub use self::effects::DirectoryEffects;

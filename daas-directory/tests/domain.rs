@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daas_core::configurator::EffectInventory;
-use daas_core::directory::{COMPUTER_ACCOUNT, ComputerAccounts};
+use daas_core::directory::{AccountEffects, COMPUTER_ACCOUNT, ComputerAccounts};
 use daas_core::ids::{BackendName, DeploymentId, SessionId, SessionPrefix};
 use daas_core::{Error, Kind};
-use daas_directory::{Computers, DirectoryConfig, DirectoryEffects};
+use daas_directory::{Computers, DirectoryConfig};
 use daas_lab::domain::facts;
 use daas_lab::trials::{self, Needs};
 use daas_lab::{Domain, Lab, NspawnGuest, NspawnGuests, Output, Recipe};
@@ -121,7 +121,7 @@ fn the_list_is_whole() {
         assert_eq!(found, wished);
 
         let configurator = BackendName::new("ssh").unwrap();
-        let effects = DirectoryEffects::new(configurator.clone(), computers.clone());
+        let effects = AccountEffects::new(configurator.clone(), computers.clone());
         let mut there = effects.effects_there().await.unwrap();
         there.sort_by(|a, b| a.session.cmp(&b.session));
         let told: Vec<_> =

@@ -44,9 +44,18 @@ pub const MACHINE_TOOLS: &[Tool] = &[
     tool("ssh", "openssh-client"),
 ];
 
-/// What trials with Terraform need on top of a desktop's. Its package is in HashiCorp's repository,
-/// not in Debian's; for Ansible see [`ansible_playbook`].
-pub const ORCHESTRATION_TOOLS: &[Tool] = &[tool("terraform", "terraform"), tool("curl", "curl")];
+/// What trials with Terraform need, and how to get it: not all of it is in Debian. For Ansible see
+/// [`ansible_playbook`].
+const TERRAFORM_TOOLS: [(&str, &str); 2] = [
+    ("terraform", "install it, 1.4 or later: https://developer.hashicorp.com/terraform/install"),
+    ("curl", "apt-get install curl"),
+];
+
+/// What trials with Terraform lack here, with the way to get it.
+pub(crate) fn missing_for_terraform() -> Option<String> {
+    let (name, way_out) = TERRAFORM_TOOLS.iter().find(|(name, _)| find(name).is_none())?;
+    Some(format!("needs {name}; to run them: {way_out}"))
+}
 
 /// `ansible-playbook`, in the place where `cargo xtask test --install` puts it below a build's
 /// directory for temporary files, or where `DAAS_ANSIBLE_PLAYBOOK` says.

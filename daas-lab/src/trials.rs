@@ -3,6 +3,7 @@
 //! `CI=true` they fail instead.
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::guest::NspawnGuests;
 use crate::lab::{Lab, LabConfig};
 use crate::leaks::Leaks;
 use crate::template::Recipe;
-use crate::tools::{DESKTOP_TOOLS, GUEST_TOOLS, Missing, ORCHESTRATION_TOOLS};
+use crate::tools::{DESKTOP_TOOLS, GUEST_TOOLS, Missing, Tool, missing_for_terraform};
 
 /// The line that makes ignored trials run.
 const WAY_OUT: &str = "cargo xtask test --install";
@@ -30,17 +31,25 @@ pub enum Needs {
     Desktop,
     /// Terraform as well, and what its module for trials runs.
     Orchestration,
+    /// Terraform alone, and the same: no guests, no root.
+    Terraform,
 }
 
 impl Needs {
     /// Why this machine cannot run it; `None` when it can.
     pub fn missing(self) -> Option<String> {
-        let tools = match self {
-            Needs::Guests => GUEST_TOOLS.to_vec(),
-            Needs::Desktop => [GUEST_TOOLS, DESKTOP_TOOLS].concat(),
-            Needs::Orchestration => [GUEST_TOOLS, DESKTOP_TOOLS, ORCHESTRATION_TOOLS].concat(),
-        };
-        Missing::of(&tools).map(|missing| missing.to_string())
+        let all_of = |tools: &[Tool]| Missing::of(tools).map(|missing| missing.to_string());
+        match self {
+            Needs::Guests => all_of(GUEST_TOOLS),
+            Needs::Desktop => all_of(&[GUEST_TOOLS, DESKTOP_TOOLS].concat()),
+            Needs::Orchestration => Needs::Desktop.missing().or_else(missing_for_terraform),
+            Needs::Terraform => missing_for_terraform(),
+        }
+    }
+
+    /// Whether it runs here only where somebody asked for real guests.
+    fn is_for_askers(self) -> bool {
+        self != Needs::Terraform
     }
 
     /// Why it does not run here: something is missing, or nobody asked for it. For trials with a
@@ -54,25 +63,39 @@ impl Needs {
 /// A trial. It runs on a thread of its own, which it may move into a lab's network; a panic is a
 /// failure.
 pub fn trial(name: &str, needs: Needs, run: impl FnOnce() + Send + 'static) -> Trial {
-    match needs.missing() {
-        None if !is_asked_for() => {
-            Trial::test(name, move || on_own_thread(run)).with_ignored_flag(true)
-        }
+    let missing = needs.missing();
+    let unasked = missing.is_none() && needs.is_for_askers() && !is_asked_for();
+    let trial = trial_unless(missing, name, run);
+    if unasked { trial.with_ignored_flag(true) } else { trial }
+}
+
+/// A trial that needs no lab, but may lack what `missing` tells: then it is ignored, and where
+/// `CI=true` it fails.
+pub fn trial_unless(
+    missing: Option<String>,
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Trial {
+    match missing {
         None => Trial::test(name, move || on_own_thread(run)),
-        Some(reason) if in_ci() => {
-            Trial::test(name, move || Err(Failed::from(format!("{reason}: {WAY_OUT}"))))
-        }
         Some(reason) => {
-            Trial::test(name, move || Err(Failed::from(reason))).with_ignored_flag(true)
+            Trial::test(name, move || Err(Failed::from(reason))).with_ignored_flag(!in_ci())
         }
     }
 }
 
 /// Runs the trials as the command line says, and ends the process.
 pub fn run(trials: Vec<Trial>) {
+    let asked = || format!("real guests run where {ASKED}=1");
+    let reason = Needs::Orchestration.missing().unwrap_or_else(asked);
+    run_or_explain(trials, &format!("{reason}; to run them: {WAY_OUT}"));
+}
+
+/// The same, for trials that are ignored for this reason, which names the way out.
+fn run_or_explain(trials: Vec<Trial>, reason: &str) {
     let arguments = Arguments::from_args();
     if !arguments.list && !in_ci() {
-        explain(&trials);
+        explain(&trials, reason);
     }
     crate::secrecy::start_log();
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -128,14 +151,30 @@ pub fn with_guests<F: Future<Output = ()>>(
     });
 }
 
+/// What is in a directory, what is hidden left out: what runs have left.
+///
+/// # Errors
+/// It cannot be read.
+pub fn visible(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let is_hidden = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+    };
+    let entries = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
+    let all: std::io::Result<Vec<PathBuf>> = entries.collect();
+    Ok(all?.into_iter().filter(|path| !is_hidden(path)).collect())
+}
+
 #[expect(clippy::print_stdout, reason = "a test runner's report")]
-fn explain(trials: &[Trial]) {
+fn explain(trials: &[Trial], reason: &str) {
     let ignored = trials.iter().filter(|trial| trial.has_ignored_flag()).count();
     if ignored > 0 {
-        let reason = Needs::Orchestration.missing();
-        let reason = reason.unwrap_or_else(|| format!("real guests run where {ASKED}=1"));
-        println!("ignored {ignored}: {reason}; to run them: {WAY_OUT}");
+        println!("ignored {ignored}: {reason}");
     }
+}
+
+/// Runs trials that need Terraform alone: see [`run`].
+pub fn run_with_terraform(trials: Vec<Trial>) {
+    run_or_explain(trials, &Needs::Terraform.missing().unwrap_or_default());
 }
 
 fn on_own_thread(run: impl FnOnce() + Send + 'static) -> Result<(), Failed> {

@@ -8,7 +8,6 @@ mod world;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
@@ -27,7 +26,7 @@ use world::{
     Cluster, Files, group, left, make, remove, reserve, run_of, spec, stands_still, take_away,
 };
 
-fn main() -> ExitCode {
+fn main() {
     run(vec![
         trial(
             "another_orchestrator_goes_on_where_one_has_ended",
@@ -43,7 +42,7 @@ fn main() -> ExitCode {
         ),
         trial("without_its_server_nothing_is_made", without_its_server_nothing_is_made()),
         always("without_a_platform_states_stay_here", without_a_platform_states_stay_here()),
-    ])
+    ]);
 }
 
 /// States and locks by path, as the server has them.

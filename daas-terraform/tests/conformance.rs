@@ -4,7 +4,6 @@
 
 mod world;
 
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,14 +18,14 @@ use serde_json::Value;
 use world::trials::{run, trial};
 use world::{Cluster, DEADLINE, Files, spec};
 
-fn main() -> ExitCode {
+fn main() {
     run(vec![
         trial(
             "on_a_platform_it_keeps_the_provisioners_contract",
             on_a_platform_it_keeps_the_provisioners_contract(),
         ),
         trial("without_a_platform_it_keeps_what_it_can", without_a_platform_it_keeps_what_it_can()),
-    ])
+    ]);
 }
 
 /// What nobody can tell without asking the platform; said so in the crate's documentation.

@@ -5,7 +5,6 @@
 mod world;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use daas_core::Kind;
 use daas_core::machine::{Destroyed, MachineSpec, Observation, Reservation};
@@ -18,7 +17,7 @@ use world::{
     run_of, spec, take_away, until,
 };
 
-fn main() -> ExitCode {
+fn main() {
     run(vec![
         trial(
             "terraform_killed_alone_leaves_one_machine",
@@ -53,7 +52,7 @@ fn main() -> ExitCode {
             "two_orchestrators_do_not_share_a_directory",
             two_orchestrators_do_not_share_a_directory(),
         ),
-    ])
+    ]);
 }
 
 /// A successor finds what a killed run left, and there is one machine in the end, and none after.

@@ -9,18 +9,18 @@ mod world;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use daas_core::Kind;
 use daas_core::machine::{Destroyed, Reservation};
 use world::trials::{run, trial};
 use world::{Cluster, left, make, remove, reserve, spec, stands_still, take_away};
 
-fn main() -> ExitCode {
+fn main() {
     run(vec![
         trial("one_that_is_full_at_the_end_of_an_apply", one_that_is_full_at_the_end_of_an_apply()),
         trial("one_that_is_full_from_the_beginning", one_that_is_full_from_the_beginning()),
-    ])
+    ]);
 }
 
 const INSIDE: &str = "DAAS_TEST_SMALL_DISK";

@@ -4,7 +4,7 @@
 
 mod world;
 
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use daas_core::Kind;
 use daas_core::machine::{Destroyed, MachineSpec, Observation, Power, Reservation};
@@ -15,7 +15,7 @@ use world::large::{check_large, large, made};
 use world::trials::{run, trial};
 use world::{Cluster, make, power, remove, reserve, spec};
 
-fn main() -> ExitCode {
+fn main() {
     run(vec![
         trial("every_module_is_formatted", every_module_is_formatted()),
         trial(
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             without_a_platform_power_that_the_module_cannot_take_is_refused(),
         ),
         trial("without_a_provider_a_refusal_is_quoted", without_a_provider_a_refusal_is_quoted()),
-    ])
+    ]);
 }
 
 async fn every_module_is_formatted() {

@@ -6,7 +6,6 @@ mod world;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::ExitCode;
 
 use daas_core::machine::{Destroyed, Power, Reservation};
 use daas_core::provisioner::{FindingState, Provisioner};
@@ -18,7 +17,7 @@ use world::{
     spec, take_away,
 };
 
-fn main() -> ExitCode {
+fn main() {
     run(vec![
         always("a_missing_program_is_named", a_missing_program_is_named()),
         always("an_old_program_is_refused", an_old_program_is_refused()),
@@ -49,7 +48,7 @@ fn main() -> ExitCode {
             the_lock_of_a_run_that_was_killed_hinders_nobody(),
         ),
         trial("eight_at_once_get_a_machine_each", eight_at_once_get_a_machine_each()),
-    ])
+    ]);
 }
 
 /// Makes a machine with these settings; it fails, and nothing is left once it is destroyed.

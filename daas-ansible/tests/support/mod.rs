@@ -19,7 +19,7 @@ use daas_core::secret::Secret;
 use daas_core::template::{Ports, Template};
 use daas_sim::guest::drawn::{DrawnConfig, DrawnGuest, DrawnGuests};
 use daas_sim::guest::{Guest, GuestSpec, GuestState, Seed};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 
 /// No wait in these trials takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,11 +27,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const TOKEN: &str = "tok-0a1b2c3d4e";
 pub(crate) const HASH: &str = "$6$saltsaltsaltsalt$NeverToBeSeenByAnybodyAtAll";
 
-/// The program, in the place where `cargo xtask test --install` puts it.
+/// The program, if it is there.
 pub(crate) fn ansible() -> Option<PathBuf> {
-    let set = std::env::var_os("DAAS_ANSIBLE_PLAYBOOK").map(PathBuf::from);
-    let own = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ansible/bin/ansible-playbook");
-    set.or(Some(own)).filter(|program| program.is_file())
+    daas_lab::tools::ansible_playbook(Path::new(env!("CARGO_TARGET_TMPDIR")))
 }
 
 /// A trial that needs Ansible, and maybe more: ignored with its reason where that is not there, but
@@ -43,17 +41,7 @@ pub(crate) fn trial(
 ) -> Trial {
     let no_ansible = || "needs Ansible: cargo xtask test --install".to_owned();
     let missing = more.or_else(|| ansible().is_none().then(no_ansible));
-    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    let ignored = missing.is_some() && !ci;
-    let run = move || match missing {
-        Some(reason) => Err(Failed::from(reason)),
-        None => std::thread::spawn(run).join().map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-            Failed::from(text.unwrap_or_else(|| "panicked".to_owned()))
-        }),
-    };
-    Trial::test(name, run).with_ignored_flag(ignored)
+    daas_lab::trials::trial_unless(missing, name, run)
 }
 
 /// Runs an async trial, which may take as long as `limit`.

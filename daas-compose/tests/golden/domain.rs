@@ -9,14 +9,11 @@ use std::time::Instant;
 
 use daas_core::access::Role;
 use daas_lab::domain::facts;
-use daas_lab::{Domain, NspawnGuests, RdpClient, RdpTarget, Recipe, tools, trials};
+use daas_lab::{Domain, NspawnGuests, RdpClient, RdpTarget, Recipe, trials};
 use daas_sim::Simulator;
 use serde_json::json;
 
-use crate::world::{COLOURS, DEADLINE, Running, cluster, proxmox};
-
-/// The module that needs no provider's download.
-const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../daas-terraform/modules/proxmox-curl");
+use crate::world::{COLOURS, DEADLINE, Running, ansible, cluster, proxmox, terraform};
 
 pub(crate) fn a_desktop_comes_by_terraform_and_ansible_and_leaves_no_trace() {
     trials::with_guests(&[Recipe::workstation()], golden);
@@ -92,7 +89,11 @@ async fn leaves_nothing(sim: Simulator, domain: Domain, running: Running) {
     assert_eq!(computers, "DC1$\n");
     let data = running.stop().await;
     for runs in ["terraform", "ansible"] {
-        assert_eq!(visible(&data.path().join(runs)), Vec::<PathBuf>::new(), "{runs}");
+        assert_eq!(
+            trials::visible(&data.path().join(runs)).unwrap(),
+            Vec::<PathBuf>::new(),
+            "{runs}"
+        );
     }
     sim.stop().await;
     domain.close().await;
@@ -103,31 +104,13 @@ fn say(what: &str, begun: Instant) {
     println!("{what} after {:.1?}", begun.elapsed());
 }
 
-/// What is in a directory, what is hidden left out.
-fn visible(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let shown = |path: &PathBuf| !path.file_name().unwrap().to_string_lossy().starts_with('.');
-    entries.filter(shown).collect()
-}
-
 fn settings(sim: &Simulator, domain: &Domain, ou: &str, data: &Path) -> String {
-    let file = |name: &str, text: &str| {
-        let path = data.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let token = file("token", &sim.token("daas@pve", "daas").unwrap());
-    let password = file("password", facts::JOIN_PASSWORD);
-    let ca = file("pve.pem", sim.ca_pem());
-    let ansible = tools::ansible_playbook(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
+    let password = data.join("password");
+    std::fs::write(&password, facts::JOIN_PASSWORD).unwrap();
     let settings = proxmox(sim)
+        + &terraform(sim, data)
         + &format!(
             r#"
-[terraform]
-module = {MODULE:?}
-platform = "proxmox"
-variables = {{ proxmox_url = {url:?}, proxmox_ca = {ca:?} }}
-secret_files = {{ proxmox_token = {token:?} }}
 [ansible]
 program = {ansible:?}
 [ansible.profiles.lab]
@@ -144,7 +127,7 @@ bind_user = "{join_user}@{domain}"
 bind_password_file = {password:?}
 ca_file = {ldap_ca:?}
 "#,
-            url = sim.url().trim_end_matches('/'),
+            ansible = ansible(),
             domain = facts::DOMAIN,
             group = facts::GROUP,
             host = facts::HOST,

@@ -1,11 +1,12 @@
 //! A simulated cluster whose machines are real guests, and a deployment on it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use daas_compose::{Deployment, Settings};
 use daas_core::access::Role;
-use daas_lab::{NspawnGuests, Recipe};
+use daas_lab::{NspawnGuests, Recipe, tools};
 use daas_sim::guest::GuestMaker;
 use daas_sim::{SimConfig, Simulator, TemplateConfig};
 use tempfile::TempDir;
@@ -39,6 +40,26 @@ pub(crate) fn proxmox(sim: &Simulator) -> String {
         sim.token("daas@pve", "daas").unwrap(),
         sim.fingerprint(),
     )
+}
+
+/// The section for Terraform on that cluster, by the module that needs no provider's download; its
+/// files go to `data`.
+pub(crate) fn terraform(sim: &Simulator, data: &Path) -> String {
+    let (ca, token) = (data.join("pve.pem"), data.join("token"));
+    std::fs::write(&ca, sim.ca_pem()).unwrap();
+    std::fs::write(&token, sim.token("daas@pve", "daas").unwrap()).unwrap();
+    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../daas-terraform/modules/proxmox-curl");
+    format!(
+        "[terraform]\nmodule = {module:?}\nplatform = \"proxmox\"\n\
+         variables = {{ proxmox_url = {:?}, proxmox_ca = {ca:?} }}\n\
+         secret_files = {{ proxmox_token = {token:?} }}\n",
+        sim.url(),
+    )
+}
+
+/// The program, where `cargo xtask test --install` puts it.
+pub(crate) fn ansible() -> PathBuf {
+    tools::ansible_playbook(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap()
 }
 
 /// A deployment that runs.

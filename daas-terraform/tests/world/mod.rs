@@ -270,8 +270,7 @@ pub(crate) async fn until(what: &str, mut there: impl FnMut() -> bool) {
 
 /// The run directories that are left.
 pub(crate) fn left(runs: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(runs).unwrap().map(|e| e.unwrap().path());
-    entries.filter(|p| !p.file_name().unwrap().to_str().unwrap().starts_with('.')).collect()
+    daas_lab::trials::visible(runs).unwrap()
 }
 
 /// The process group of the last run in a directory.
