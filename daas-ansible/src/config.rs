@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use daas_core::ids::BackendName;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::AnsibleError;
@@ -107,10 +107,24 @@ pub struct Join {
     /// Who may log in, by groups; none: everybody in the domain.
     #[serde(default)]
     pub allowed_groups: Vec<String>,
+    /// Who of them is let in to a desktop. Default `owner`.
+    #[serde(default)]
+    pub logins: Logins,
     /// The tags of the tasks that join: only they are run again when the account has been made.
     /// Default `ad_join`, as in the playbook that ships.
     #[serde(default = "join_tags")]
     pub tags: Vec<String>,
+}
+
+/// Who of those in the domain may log in to a desktop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Logins {
+    /// Its session's user alone: the domain's user of the owner's name, or the session's account.
+    #[default]
+    Owner,
+    /// Whoever is in the allowed groups, as on a machine that many share.
+    Domain,
 }
 
 fn join_tags() -> Vec<String> {
@@ -187,6 +201,11 @@ impl AnsibleProfile {
         if self.prepare.is_none() {
             return wrong("joins a domain, but has no prepare to do it".to_owned());
         }
+        if self.assign.is_none() && join.logins == Logins::Owner {
+            let why = "lets in the desktop's user alone, but has no assign to say who that is; \
+                       add assign = {}, or join.logins = \"domain\"";
+            return wrong(why.to_owned());
+        }
         if !has_directory {
             let domain = &join.domain;
             return wrong(format!("joins {domain}, but no directory is configured"));
@@ -235,7 +254,12 @@ mod tests {
         put("prepare.playbook = '/nowhere/site.yml'", "/nowhere/site.yml");
         put("prepare.tags = ['a,b']", "is not a tag");
         put("join.domain = 'lab.test'", "no prepare");
-        put("prepare = {}\njoin.domain = 'lab.test'", "no directory is configured");
+        put("prepare = {}\njoin.domain = 'lab.test'", "no assign to say");
+        put("prepare = {}\nassign = {}\njoin.domain = 'lab.test'", "no directory is configured");
+        put(
+            "prepare = {}\njoin = { domain = 'lab.test', logins = 'domain' }",
+            "no directory is configured",
+        );
     }
 
     #[test]

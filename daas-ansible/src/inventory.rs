@@ -74,8 +74,9 @@ pub(crate) fn variables(
         );
     }
     if let Some(join) = join {
-        let groups = &join.allowed_groups;
-        put("join", json!({ "domain": join.domain, "allowed_groups": groups }));
+        let Join { domain, allowed_groups, logins, .. } = join;
+        let join = json!({ "domain": domain, "allowed_groups": allowed_groups, "logins": logins });
+        put("join", join);
     }
     match stage {
         Stage::Prepare => put("stage", "prepare".into()),

@@ -27,5 +27,5 @@ mod run_dir;
 mod shipped;
 mod yaml;
 
-pub use self::config::{AnsibleConfig, AnsibleProfile, Join, Play};
+pub use self::config::{AnsibleConfig, AnsibleProfile, Join, Logins, Play};
 pub use self::configurator::AnsibleConfigurator;

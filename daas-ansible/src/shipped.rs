@@ -36,16 +36,20 @@ const FILES: &[(&str, &str)] = files![
     "roles/desktop_config/vars/ubuntu-22.04.yml",
     "roles/desktop_config/vars/ubuntu-24.04.yml",
     "roles/ad_join/defaults/main.yml",
+    "roles/ad_join/files/pam-logins",
     "roles/ad_join/files/pam-mkhomedir",
     "roles/ad_join/handlers/main.yml",
     "roles/ad_join/meta/argument_specs.yml",
     "roles/ad_join/meta/main.yml",
     "roles/ad_join/tasks/join.yml",
     "roles/ad_join/tasks/leave.yml",
+    "roles/ad_join/tasks/logins.yml",
     "roles/ad_join/tasks/main.yml",
     "roles/ad_join/tasks/ready.yml",
     "roles/ad_join/templates/krb5.conf.j2",
+    "roles/ad_join/templates/pam-logins.j2",
     "roles/ad_join/templates/sssd.conf.j2",
+    "roles/ad_join/vars/main.yml",
 ];
 
 /// Where the files of one run are.

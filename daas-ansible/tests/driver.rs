@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use daas_ansible::{AnsibleConfig, AnsibleConfigurator, Join};
+use daas_ansible::{AnsibleConfig, AnsibleConfigurator, Join, Logins};
 use daas_core::configurator::{Configurator, GuestContext, Stage};
 use daas_core::conformance::ConfiguratorBench;
 use daas_core::directory::ComputerAccounts;
@@ -337,11 +337,10 @@ async fn what_cannot_work_says_why() {
     let error = AnsibleConfigurator::new(missing, None).unwrap_err();
     assert!(error.to_string().contains("no_such_playbook.yml is not there"), "{error}");
 
-    let join = Join { domain: "lab.test".into(), allowed_groups: vec![], tags: vec![] };
-    let mut joining = bench.place.config("warns.yml");
-    joining.profiles.get_mut("lab").unwrap().join = Some(join);
+    let mut joins = bench.place.config("warns.yml");
+    joins.profiles.get_mut("lab").unwrap().join = Some(joining(vec![]));
     let directory = Arc::new(Accounts::default());
-    let ansible = AnsibleConfigurator::new(joining, Some(Arc::clone(&directory) as _)).unwrap();
+    let ansible = AnsibleConfigurator::new(joins, Some(Arc::clone(&directory) as _)).unwrap();
     let applied = ansible.apply(&bench.context, &Stage::Prepare, &Progress::silent()).await;
     let text = applied.unwrap_err().to_string();
     assert!(text.contains("does not say whether the guest is joined"), "{text}");
@@ -387,8 +386,7 @@ impl ContractBench {
         let accounts = Arc::new(Accounts::default());
         let mut config = place.config("site.yml");
         let tags = vec!["ad_join".to_owned()];
-        let join = Join { domain: "lab.test".into(), allowed_groups: vec![], tags };
-        config.profiles.get_mut("lab").unwrap().join = Some(join);
+        config.profiles.get_mut("lab").unwrap().join = Some(joining(tags));
         let directory = Arc::clone(&accounts) as Arc<dyn ComputerAccounts>;
         let configurator = Arc::new(AnsibleConfigurator::new(config, Some(directory)).unwrap());
         let maker = DrawnGuests::new(own_network());
@@ -486,4 +484,8 @@ impl ComputerAccounts for Accounts {
         let ours = state.accounts.iter().filter_map(|(key, s)| Some((s.clone()?, key.clone())));
         Ok(ours.collect())
     }
+}
+
+fn joining(tags: Vec<String>) -> Join {
+    Join { domain: "lab.test".into(), allowed_groups: vec![], logins: Logins::Owner, tags }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Operation, Result};
+use crate::secret::LAST_OF_XRDP;
 
 /// The longest realm or name, in bytes.
 const PART_BYTES_MAX: usize = 256;
@@ -77,6 +78,10 @@ fn check_part(field: &str, text: &str) -> Result<()> {
         "is longer than 256 bytes"
     } else if text.chars().any(|c| c.is_control() || "\"/\\[]:;|=,+*?<>@".contains(c)) {
         "holds a character that Active Directory forbids in names"
+    } else if text.starts_with('-') {
+        "begins with a dash, and no such name can log in to a Debian desktop"
+    } else if text.chars().any(|c| c > LAST_OF_XRDP) {
+        "holds a letter beyond U+FFFF, an emoji as a rule, which does not pass XRDP"
     } else {
         return Ok(());
     };
@@ -104,10 +109,10 @@ mod tests {
     }
 
     #[test]
-    fn what_active_directory_forbids_is_refused() {
-        for bad in ["", "a/b", "a:b", "a\u{7}b", &"x".repeat(300)] {
+    fn what_could_not_log_in_is_refused() {
+        for bad in ["", "a/b", "a:b", "a\u{7}b", "-alice", "alice\u{1f980}", &"x".repeat(300)] {
             assert!(realms().owner(bad).is_err(), "{bad:?}");
         }
-        assert!(realms().owner("anne marie o'neil").is_ok());
+        assert!(realms().owner("anne-marie o'neil-日本").is_ok());
     }
 }

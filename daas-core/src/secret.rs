@@ -13,6 +13,9 @@ use crate::ids::SessionId;
 /// The longest password, in bytes (DESIGN 9).
 const PASSWORD_BYTES_MAX: usize = 104;
 
+/// The last letter that XRDP before 0.10 takes for one.
+pub(crate) const LAST_OF_XRDP: char = '\u{ffff}';
+
 /// A value that prints `[redacted]`, is wiped when dropped and cannot be serialised.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret<T: Zeroize>(Zeroizing<T>);
@@ -134,7 +137,8 @@ pub fn crypt_password(password: &Secret<String>) -> Result<String> {
     })
 }
 
-/// Refuses what DESIGN 9 does not allow as a password.
+/// Refuses what no login takes: nothing at all, more than 104 bytes, NUL, CR and LF, and letters
+/// beyond U+FFFF, of which XRDP before 0.10 takes each half of a pair for a letter.
 pub fn check_password(password: &Secret<String>) -> Result<()> {
     let text = password.expose();
     let why = if text.is_empty() {
@@ -143,6 +147,8 @@ pub fn check_password(password: &Secret<String>) -> Result<()> {
         "is longer than 104 bytes"
     } else if text.contains(['\0', '\r', '\n']) {
         "holds a NUL, carriage return or line feed"
+    } else if text.chars().any(|c| c > LAST_OF_XRDP) {
+        "holds a letter beyond U+FFFF, an emoji as a rule, which does not pass XRDP"
     } else {
         return Ok(());
     };
@@ -223,6 +229,8 @@ mod tests {
         password("", false);
         password("a\nb", false);
         password("a\0b", false);
+        password("日本", true);
+        password("a🦀", false);
         let user = |text: &str, valid: bool| {
             assert_eq!(check_local_user(text).is_ok(), valid, "{text:?}");
         };

@@ -53,9 +53,7 @@ async fn joins_once(world: &Joining) {
     let again = desk.apply(&Stage::Prepare).await.unwrap();
     assert_eq!(again.changed, 0, "{again:?}");
     assert_eq!(world.accounts.given().len(), 1, "a new password would put the guest out");
-    let owner = Owner { realm: "lab".to_owned(), name: "alice".to_owned() };
-    let assigned = desk.apply(&Stage::Assign { owner, account: None }).await.unwrap();
-    assert_eq!(assigned.changed, 0, "{assigned:?}");
+    opens_to_its_user(world).await;
 
     let failed =
         desk.text(&["systemctl", "list-units", "--failed", "--plain", "--no-legend"]).await;
@@ -73,6 +71,26 @@ async fn joins_once(world: &Joining) {
     assert!(names.contains("dc1") && !names.contains(SESSION), "{names}");
 }
 
+/// Shut while it is nobody's; a second time changes nothing.
+async fn opens_to_its_user(world: &Joining) {
+    let (desk, [(alice, word), _]) = (&world.desk, facts::USERS);
+    let (entered, said) = desk.log_in(alice, word, "true").await;
+    assert!(!entered, "before it is hers: {said}");
+    let owned_by = async |name: &str| {
+        let owner = Owner { realm: "lab".to_owned(), name: name.to_owned() };
+        desk.apply(&Stage::Assign { owner, account: None }).await
+    };
+    assert_eq!(owned_by(alice).await.unwrap().changed, 1);
+    assert_eq!(owned_by(alice).await.unwrap().changed, 0);
+    assert_eq!(desk.apply(&Stage::Prepare).await.unwrap().changed, 0);
+    // Local accounts are nobody in the domain, whatever they are called.
+    for name in ["nobody-of-the-domain", "daemon"] {
+        let error = owned_by(name).await.unwrap_err();
+        let told = format!("has no user {name}, whose desktop this is");
+        assert!(error.to_string().contains(&told), "{error}");
+    }
+}
+
 async fn lets_in_whom_it_should(world: &Joining) {
     let (desk, [(alice, word), (bob, other)]) = (&world.desk, facts::USERS);
     let script = "pwd; id -un; findmnt --noheadings --output FSTYPE ~/Partage; ls -a";
@@ -85,8 +103,16 @@ async fn lets_in_whom_it_should(world: &Joining) {
     );
     assert_eq!(desk.text(&["stat", "-c", "%U %a", "/home/alice"]).await, "alice 700");
 
+    let spelt = ["ALICE", "alice@lab.test", "LAB\\alice"];
+    for name in spelt {
+        let (entered, said) = desk.log_in(name, word, "true").await;
+        assert!(entered, "{name}: {said}");
+    }
+    world.domain.add_user("dora", word).await.unwrap();
+    desk.text(&["getent", "passwd", "dora"]).await;
     for (who, user, password) in [
         ("a wrong password", alice, other),
+        ("a user whose desktop it is not", "dora", word),
         ("a user outside the allowed groups", bob, other),
         ("nobody", "carol", word),
     ] {
