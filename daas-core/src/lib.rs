@@ -28,6 +28,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod fake;
+pub mod identity;
 pub mod idle;
 pub mod ids;
 #[cfg(feature = "testing")]
