@@ -152,7 +152,6 @@ statements! {
         ORDER BY created_at DESC, id";
     SIGN_IN_SEEN = "UPDATE sign_in SET seen_at = MAX(seen_at, ?2) WHERE id = ?1";
     SIGN_IN_DELETE = "DELETE FROM sign_in WHERE id = ? AND realm = ? AND name = ?";
-    SIGN_INS_OVER = "DELETE FROM sign_in WHERE id IN (SELECT id FROM
-        (SELECT id FROM sign_in WHERE ends_at <= ?1
-        UNION SELECT id FROM sign_in WHERE seen_at < ?2) LIMIT ?3)";
+    SIGN_INS_OVER = "DELETE FROM sign_in WHERE id IN
+        (SELECT id FROM sign_in WHERE ends_at <= ?1 OR seen_at < ?2 LIMIT ?3)";
 }
