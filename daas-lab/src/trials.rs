@@ -92,7 +92,7 @@ pub fn run(trials: Vec<Trial>) {
 }
 
 /// The same, for trials that are ignored for this reason, which names the way out.
-fn run_or_explain(trials: Vec<Trial>, reason: &str) {
+pub fn run_or_explain(trials: Vec<Trial>, reason: &str) {
     let arguments = Arguments::from_args();
     if !arguments.list && !in_ci() {
         explain(&trials, reason);
