@@ -14,7 +14,7 @@ use daas_core::secret::Secret;
 use daas_core::template::{Ports, ReadyWhen, Template};
 use daas_proxmox::{IdRange, ProxmoxConfig, ProxmoxProvisioner};
 use daas_sim::guest::drawn::{DrawnConfig, DrawnGuests};
-use daas_sim::{Durations, Event, Log, SimConfig, Simulator, View};
+use daas_sim::{Durations, Event, Log, SimConfig, Simulator, Spread, View};
 use tempfile::TempDir;
 
 /// The template that machines are cloned from.
@@ -156,6 +156,21 @@ impl Cluster {
 /// The machine of this id that is there.
 fn there(all: &mut [Had], vmid: u32) -> Option<&mut Had> {
     all.iter_mut().rfind(|had| had.vmid == vmid && had.gone == usize::MAX)
+}
+
+/// Tasks that take a little: a process may die while they run.
+pub(crate) fn a_while() -> Durations {
+    let each = Spread::new(Duration::from_millis(300), 0.5);
+    Durations {
+        clone_linked: each,
+        config: each,
+        start: each,
+        boot: each,
+        agent_start: each,
+        stop: each,
+        delete: each,
+        ..Durations::zero()
+    }
 }
 
 /// What people ask for.

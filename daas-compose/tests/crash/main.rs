@@ -16,18 +16,14 @@ mod sabotage;
 
 use std::time::SystemTime;
 
-use daas_core::crash::{MakeBackends, Points, Story, Worlds, every_point_in};
+use daas_core::crash::{MakeBackends, Points, Story, Worlds, every_point_in, several_at_once_in};
 use daas_lab::trials::{self, trial_unless};
 
 fn main() {
     let missing = programs::missing();
-    let reason = missing.clone().unwrap_or_default();
     let mut trials = vec![
         trial_unless(None, "a_native_desktop_over_ssh_survives_crashes", || {
             survives("ephemeral", &native::at_once, 48, 16);
-        }),
-        trial_unless(missing, "a_desktop_by_terraform_and_ansible_survives_crashes", || {
-            survives("ephemeral", &programs::make, 20, 3);
         }),
         trial_unless(None, "a_machine_made_twice_is_found_out", || {
             sabotage::is_found_out(&sabotage::doubling, "made more than once");
@@ -36,19 +32,52 @@ fn main() {
             sabotage::is_found_out(&sabotage::forgetting, "machines are left");
         }),
     ];
-    let few = ["ephemeral", "personal", "close behind"];
-    let all = [&few[..], &["together", "in turn", "cancelled"]].concat();
-    for story in if chosen().is_some() { all } else { few.to_vec() } {
-        let name =
-            format!("amid_the_clusters_tasks_this_survives_crashes::{}", story.replace(' ', "_"));
-        trials.push(trial_unless(None, &name, move || survives(story, &native::in_time, 8, 16)));
+    for story in stories(&["ephemeral", "personal", "close behind"], &NATIVE) {
+        let name = format!("native_amid_the_clusters_tasks::{}", story.replace(' ', "_"));
+        trials.push(trial_unless(None, &name, || survives(story, &native::in_time, 8, 16)));
     }
-    trials::run_or_explain(trials, &reason);
+    for story in stories(&["ephemeral"], &PROGRAMS) {
+        let name = format!("by_terraform_and_ansible::{}", story.replace(' ', "_"));
+        let run = || survives(story, &programs::make, 16, 3);
+        trials.push(trial_unless(missing.clone(), &name, run));
+    }
+    trials.push(trial_unless(None, "native_with_three_faults_each", || {
+        several("close behind", &native::in_time, 16, 16);
+    }));
+    trials.push(trial_unless(
+        missing.clone(),
+        "by_terraform_and_ansible_with_three_faults_each",
+        || {
+            several("ephemeral", &programs::make, 6, 3);
+        },
+    ));
+    trials::run_or_explain(trials, &missing.unwrap_or_default());
+}
+
+/// What is told only where somebody chose how much.
+const NATIVE: [&str; 3] = ["together", "in turn", "cancelled"];
+const PROGRAMS: [&str; 4] = ["cancelled", "cancelled inside", "personal", "close behind"];
+
+fn stories(always: &[&'static str], chosen_only: &[&'static str]) -> Vec<&'static str> {
+    let more = if chosen().is_some() { chosen_only } else { &[] };
+    [always, more].concat()
 }
 
 fn survives(story: &str, make: MakeBackends<'_>, lives_max: usize, lives_at_once: usize) {
     let worlds = Worlds::real(make, lives_at_once);
     let lives = every_point_in(&Story::named(story), &worlds, points(lives_max));
+    eprintln!("{lives}");
+    lives.judge();
+}
+
+/// The same with three faults in each life.
+fn several(story: &str, make: MakeBackends<'_>, lives: usize, lives_at_once: usize) {
+    let worlds = Worlds::real(make, lives_at_once);
+    let count = match points(lives) {
+        Points::All => 200,
+        Points::Some { lives_max, .. } => lives_max,
+    };
+    let lives = several_at_once_in(&Story::named(story), &worlds, seed(), count);
     eprintln!("{lives}");
     lives.judge();
 }

@@ -1,19 +1,18 @@
 //! Machines by Proxmox' own API, guests by SSH.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use daas_core::crash::{Backends, Opened};
 use daas_core::ids::DeploymentId;
 use daas_core::secret::Secret;
 use daas_core::template::Template;
-use daas_sim::{Durations, Spread};
+use daas_sim::Durations;
 use daas_ssh::{SshConfig, SshConfigurator};
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 
-use crate::cluster::{Cluster, template};
+use crate::cluster::{Cluster, a_while, template};
 
 /// On a cluster that takes no time.
 pub(crate) fn at_once() -> LocalBoxFuture<'static, Arc<dyn Backends>> {
@@ -22,18 +21,7 @@ pub(crate) fn at_once() -> LocalBoxFuture<'static, Arc<dyn Backends>> {
 
 /// On one whose tasks take their time: a process may die while they run.
 pub(crate) fn in_time() -> LocalBoxFuture<'static, Arc<dyn Backends>> {
-    let a_while = Spread::new(Duration::from_millis(300), 0.5);
-    let durations = Durations {
-        clone_linked: a_while,
-        config: a_while,
-        start: a_while,
-        boot: a_while,
-        agent_start: a_while,
-        stop: a_while,
-        delete: a_while,
-        ..Durations::zero()
-    };
-    async move { Arc::new(Native::new(durations).await) as Arc<dyn Backends> }.boxed_local()
+    async { Arc::new(Native::new(a_while()).await) as Arc<dyn Backends> }.boxed_local()
 }
 
 #[derive(Debug)]
@@ -63,6 +51,8 @@ impl Backends for Native {
             configurators: vec![Arc::new(ssh)],
         })
     }
+
+    async fn kill(&self) {}
 
     async fn machines(&self) -> Vec<String> {
         self.0.machines()

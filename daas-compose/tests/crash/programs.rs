@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,12 +17,12 @@ use daas_core::secret::{Secret, random_token};
 use daas_core::template::Template;
 use daas_lab::tools;
 use daas_lab::trials::{Needs, visible};
-use daas_sim::Durations;
 use daas_terraform::{TerraformConfig, TerraformProvisioner};
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cluster::{Cluster, template};
+use crate::cluster::{Cluster, a_while, template};
 
 /// Why the programs cannot run here; `None` when they can.
 pub(crate) fn missing() -> Option<String> {
@@ -42,15 +43,20 @@ pub(crate) fn make() -> LocalBoxFuture<'static, Arc<dyn Backends>> {
 struct Programs {
     cluster: Cluster,
     accounts: Arc<Accounts>,
+    /// Whether programs die with a process that is killed, as where a service manager does it; else
+    /// they are left as its `Drop` leaves them. Every other world.
+    killed_whole: bool,
 }
 
 impl Programs {
     async fn new() -> Self {
-        let cluster = Cluster::new(Durations::zero()).await;
+        let cluster = Cluster::new(a_while()).await;
         let (_, ca_pem, token) = cluster.access();
         fs::write(cluster.path("ca.pem"), ca_pem).unwrap();
         fs::write(cluster.path("token"), token).unwrap();
-        Self { cluster, accounts: Arc::default() }
+        static WORLDS: AtomicUsize = AtomicUsize::new(0);
+        let killed_whole = WORLDS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        Self { cluster, accounts: Arc::default(), killed_whole }
     }
 
     fn terraform(&self) -> TerraformConfig {
@@ -108,6 +114,16 @@ impl Backends for Programs {
         })
     }
 
+    async fn kill(&self) {
+        if self.killed_whole {
+            let processes = processes_of(&self.cluster.path(""));
+            for process in processes.into_iter().filter_map(Pid::from_raw) {
+                // It may end in between, which is what was wanted.
+                let _ = kill_process(process, Signal::KILL);
+            }
+        }
+    }
+
     async fn machines(&self) -> Vec<String> {
         self.cluster.machines()
     }
@@ -122,7 +138,7 @@ impl Backends for Programs {
         let there = runs.iter().filter(|runs| runs.exists());
         let files = there.flat_map(|runs| visible(runs).unwrap());
         let files = files.map(|path| path.display().to_string());
-        files.chain(processes_of(&self.cluster.path(""))).collect()
+        files.chain(processes_of(&self.cluster.path("")).into_iter().map(shown)).collect()
     }
 
     async fn doubled(&self) -> Vec<String> {
@@ -135,13 +151,12 @@ impl Backends for Programs {
 }
 
 /// The processes, ourselves left out, that name `directory` or work in it.
-fn processes_of(directory: &Path) -> Vec<String> {
+fn processes_of(directory: &Path) -> Vec<i32> {
     let own = std::process::id().to_string();
     let numbers = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
-    let numbers = numbers.filter_map(|name| name.into_string().ok());
-    let processes = numbers.filter(|n| *n != own && n.bytes().all(|b| b.is_ascii_digit()));
+    let numbers = numbers.filter_map(|name| name.into_string().ok()).filter(|n| *n != own);
     let name = directory.to_str().unwrap();
-    let is_of_it = |number: &String| {
+    let is_of_it = |number: &i32| {
         // One that ends meanwhile is none.
         let names = |file| {
             let text = fs::read(format!("/proc/{number}/{file}")).unwrap_or_default();
@@ -150,11 +165,12 @@ fn processes_of(directory: &Path) -> Vec<String> {
         let place = fs::read_link(format!("/proc/{number}/cwd")).unwrap_or_default();
         names("cmdline") || names("environ") || place.starts_with(directory)
     };
-    let shown = |number: String| {
-        let line = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
-        format!("process {number} {}", String::from_utf8_lossy(&line).replace('\0', " "))
-    };
-    processes.filter(is_of_it).map(shown).collect()
+    numbers.filter_map(|number| number.parse().ok()).filter(is_of_it).collect()
+}
+
+fn shown(process: i32) -> String {
+    let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    format!("process {process} {}", String::from_utf8_lossy(&line).replace('\0', " "))
 }
 
 /// A directory in memory: the session in the mark, by the account's name.

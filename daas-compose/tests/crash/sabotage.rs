@@ -72,6 +72,10 @@ impl Backends for Sabotaged {
         Ok(Opened { provisioners, ..opened })
     }
 
+    async fn kill(&self) {
+        self.below.kill().await;
+    }
+
     async fn machines(&self) -> Vec<String> {
         self.below.machines().await
     }

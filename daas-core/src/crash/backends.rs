@@ -48,6 +48,10 @@ pub trait Backends: Debug + Send + Sync {
     /// as their `Drop` leaves it, and the next process finds it so.
     async fn open(&self, deployment: &DeploymentId) -> Result<Opened>;
 
+    /// Ends what dies with a process that is killed, just before its own tasks are dropped: where a
+    /// service manager kills it, the programs that it has started.
+    async fn kill(&self);
+
     /// The desktops' machines there are, whole or not, and what they occupy.
     async fn machines(&self) -> Vec<String>;
 
@@ -105,6 +109,8 @@ impl Backends for InFakes {
             ssh_keys: Vec::new(),
         })
     }
+
+    async fn kill(&self) {}
 
     async fn machines(&self) -> Vec<String> {
         self.platform.machines().iter().map(|machine| format!("{machine:?}")).collect()

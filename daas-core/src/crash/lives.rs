@@ -186,8 +186,12 @@ pub fn every_point_in(story: &Story, worlds: &Worlds<'_>, points: Points) -> Liv
 /// `count` lives of `story` in which three calls go wrong, drawn by a generator that starts at
 /// `seed`.
 pub fn several_at_once(story: &Story, make: MakeStorage<'_>, seed: u64, count: usize) -> Lives {
-    let worlds = Worlds::in_memory(make);
-    let calls = calls_of(story, &worlds);
+    several_at_once_in(story, &Worlds::in_memory(make), seed, count)
+}
+
+/// The same in worlds of other backends.
+pub fn several_at_once_in(story: &Story, worlds: &Worlds<'_>, seed: u64, count: usize) -> Lives {
+    let calls = calls_of(story, worlds);
     let mut random = StdRng::seed_from_u64(seed);
     let mut draw = || {
         let fault = Fault::ALL[random.random_range(0..Fault::ALL.len())];
@@ -195,7 +199,7 @@ pub fn several_at_once(story: &Story, make: MakeStorage<'_>, seed: u64, count: u
     };
     let lived = (0..count).map(|_| (0..3).map(|_| draw()).collect()).collect();
     let chosen = format!("three faults each, drawn with seed {seed}");
-    Lives::of(story, chosen).live(story, &worlds, lived)
+    Lives::of(story, chosen).live(story, worlds, lived)
 }
 
 /// Every order of a machine and every configuration of a guest in `story` arrives late: failed or

@@ -30,7 +30,7 @@ pub use self::backends::{Backends, InFakes, Opened};
 pub use self::fault::Fault;
 pub use self::lives::{
     Lives, MakeBackends, MakeStorage, Points, Worlds, every_point, every_point_in, late_effects,
-    several_at_once,
+    several_at_once, several_at_once_in,
 };
 pub use self::pace::Pace;
 pub use self::real_time::{InRealTime, in_real_time};

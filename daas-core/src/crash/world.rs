@@ -70,6 +70,9 @@ impl World {
             let home = self.pace.home();
             let ended = self.live(&gate, &home, store).await;
             gate.kill();
+            if ended == Some(Life::Dead) {
+                self.backends.kill().await;
+            }
             home.end().await;
             match ended {
                 Some(Life::Dead) => self.storage.kill().await,
