@@ -11,7 +11,7 @@ use rand::distr::Alphanumeric;
 
 use crate::client::{Attribute, Client, Connection, Query};
 use crate::config::DirectoryConfig;
-use crate::error::{DirectoryError, code};
+use crate::error::{COMPUTERS, DirectoryError, code};
 use crate::mark;
 use crate::names::{Names, sam_name};
 
@@ -19,6 +19,8 @@ use crate::names::{Names, sam_name};
 const WORKSTATION: &str = "4096";
 /// Characters of a one-time password drawn at random: 238 bits.
 const PASSWORD_CHARACTERS: usize = 40;
+/// Computers that are listed at most.
+const ENTRIES_MAX: usize = 1_000_000;
 /// What is read of an account.
 const ATTRIBUTES: &[&str] =
     &[mark::ATTRIBUTE, "objectGUID", "sAMAccountName", "userAccountControl"];
@@ -50,7 +52,8 @@ impl Computers {
     pub fn new(config: DirectoryConfig, deployment: DeploymentId) -> Result<Self> {
         let subject = "directory";
         let names = Names::of(&config.ou).map_err(|e| e.while_doing(Operation::Start, subject))?;
-        let client = Client::new(config).map_err(|e| e.while_doing(Operation::Start, subject))?;
+        let client = Client::new(&COMPUTERS, config.reach)
+            .map_err(|e| e.while_doing(Operation::Start, subject))?;
         Ok(Self { client, names, deployment })
     }
 
@@ -69,7 +72,7 @@ impl Computers {
         const CREATABLE: &str = "allowedChildClassesEffective";
         let mut connection = self.client.connect().await?;
         let unit = connection.entry("look at", &self.names.ou, &[CREATABLE]).await?;
-        let unit = unit.ok_or_else(|| DirectoryError::NoUnit { ou: self.names.ou.clone() })?;
+        let unit = unit.ok_or_else(|| no_unit(&self.names.ou))?;
         let computer = |class: &String| class.eq_ignore_ascii_case("computer");
         if values(&unit, CREATABLE).iter().any(computer) {
             return Ok(());
@@ -102,7 +105,7 @@ impl Computers {
                 Some(account) => self.renew(connection, session, &account, password).await,
                 None => Err(DirectoryError::Taken { name }),
             },
-            code::NO_SUCH_OBJECT => Err(DirectoryError::NoUnit { ou: self.names.ou.clone() }),
+            code::NO_SUCH_OBJECT => Err(no_unit(&self.names.ou)),
             _ => Err(connection.said("create", &name, &result)),
         }
     }
@@ -211,9 +214,8 @@ impl Computers {
             filter: &filter,
             attributes: ATTRIBUTES,
         };
-        let entries = connection.search(query).await?;
-        let entries =
-            entries.ok_or_else(|| DirectoryError::NoUnit { ou: self.names.ou.clone() })?;
+        let entries = connection.search(query, ENTRIES_MAX).await?;
+        let entries = entries.ok_or_else(|| no_unit(&self.names.ou))?;
         let mut ours = Vec::new();
         for entry in entries {
             let account = self.account(&connection, entry)?;
@@ -240,9 +242,8 @@ impl Computers {
             filter: &filter,
             attributes: ATTRIBUTES,
         };
-        let found = connection.search(query).await?;
-        let mut found =
-            found.ok_or_else(|| DirectoryError::NoUnit { ou: self.names.root.clone() })?;
+        let found = connection.search(query, ENTRIES_MAX).await?;
+        let mut found = found.ok_or_else(|| no_unit(&self.names.root))?;
         match (found.pop(), found.is_empty()) {
             (entry, true) => entry.map(|entry| self.account(connection, entry)).transpose(),
             (_, false) => Err(DirectoryError::Shape {
@@ -307,20 +308,29 @@ impl ComputerAccounts for Computers {
     }
 }
 
+fn no_unit(ou: &str) -> DirectoryError {
+    DirectoryError::NoPlace { of: &COMPUTERS, field: "ou", name: ou.to_owned() }
+}
+
 /// The values of an attribute; servers write its name as they like.
-fn values<'a>(entry: &'a SearchEntry, attribute: &str) -> &'a [String] {
+pub(crate) fn values<'a>(entry: &'a SearchEntry, attribute: &str) -> &'a [String] {
     let named = entry.attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute));
     named.map(|(_, values)| values.as_slice()).unwrap_or_default()
 }
 
-/// `objectGUID`: ldap3 puts it among the texts when its bytes happen to be UTF-8.
+/// `objectGUID`: 16 bytes.
 fn guid(entry: &SearchEntry) -> Option<[u8; 16]> {
-    let bytes = entry.bin_attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case("objectGUID"));
-    let bytes = match bytes {
-        Some((_, values)) => values.first()?.clone(),
-        None => values(entry, "objectGUID").first()?.clone().into_bytes(),
-    };
-    bytes.try_into().ok()
+    bytes(entry, "objectGUID")?.try_into().ok()
+}
+
+/// The first value of an attribute of bytes: ldap3 puts it among the texts when it happens to be
+/// UTF-8.
+pub(crate) fn bytes(entry: &SearchEntry, attribute: &str) -> Option<Vec<u8>> {
+    let found = entry.bin_attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute));
+    match found {
+        Some((_, values)) => values.first().cloned(),
+        None => values(entry, attribute).first().map(|text| text.clone().into_bytes()),
+    }
 }
 
 /// A password that meets every rule of complexity and needs no quoting anywhere.

@@ -1,48 +1,24 @@
-//! Settings of one directory.
+//! Settings of one directory, for computer accounts and for sign-in.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use daas_core::secret::Secret;
 use serde::Deserialize;
 use url::Url;
 
-use crate::error::DirectoryError;
-
-/// The largest page a server may be asked for: what Active Directory gives by default.
-const PAGE_SIZE_MAX: u16 = 1000;
+use crate::error::{DirectoryError, USERS};
+use crate::reach::Reach;
 
 /// How a directory is reached, and where computers of desktops belong.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DirectoryConfig {
-    /// The domain controllers, `ldaps://dc1.lab.test`, tried in this order from the one that
-    /// answered last. The port is 636 unless said.
-    pub servers: Vec<Url>,
+    /// The servers, and the account we bind as: it needs rights on `ou` only.
+    #[serde(flatten)]
+    pub reach: Reach,
     /// The organisational unit of the desktops' accounts, `OU=Desktops,DC=lab,DC=test`. Its `DC`
     /// parts name the domain.
     pub ou: String,
-    /// The account we bind as: `svc-join@lab.test`, `LAB\svc-join` or a distinguished name. It
-    /// needs rights on `ou` only.
-    pub bind_user: String,
-    /// A file with that account's password; a line break at its end is left out. It is read anew
-    /// for each connection, so that a password can be changed without a restart.
-    pub bind_password_file: PathBuf,
-    /// A file with the certificate authorities to trust, in PEM; absent: the system's.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
-    /// How long a server may take until we are bound; then the next is tried. Default 5 s.
-    #[serde(default = "default_connect", with = "humantime_serde")]
-    pub connect_deadline: Duration,
-    /// How long one request may take. Default 10 s.
-    #[serde(default = "default_request", with = "humantime_serde")]
-    pub request_deadline: Duration,
-    /// How many accounts are asked for at once, 1 to 1000. Default 500.
-    #[serde(default = "default_page")]
-    pub page_size: u16,
-    /// Connections at once. Default 8.
-    #[serde(default = "default_connections")]
-    pub connections: usize,
 }
 
 impl DirectoryConfig {
@@ -53,79 +29,119 @@ impl DirectoryConfig {
         bind_user: impl Into<String>,
         bind_password_file: impl Into<PathBuf>,
     ) -> Self {
+        Self { reach: Reach::new(servers, bind_user, bind_password_file), ou: ou.into() }
+    }
+}
+
+/// How people of a directory sign in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsersConfig {
+    /// The servers, and the account we look people up as: it needs to read, nothing more.
+    #[serde(flatten)]
+    pub reach: Reach,
+    /// The realm of its people, as owners have it: `lab`.
+    pub realm: String,
+    /// What people write for it, `["LAB", "lab.test"]`: `LAB\alice` and `alice@lab.test` are
+    /// `alice` then. Compared without regard to case. The realm's own name is one of them.
+    #[serde(default)]
+    pub domains: Vec<String>,
+    /// What people are looked up below: `DC=lab,DC=test`.
+    pub base: String,
+    /// What groups are looked up below; absent: the domain of `base` (its `DC` parts), or `base`
+    /// where it has none. Of a plain LDAP directory, groups elsewhere are left out.
+    #[serde(default)]
+    pub group_base: Option<String>,
+    /// What kind of directory it is. Default Active Directory (Samba included).
+    #[serde(default)]
+    pub kind: DirectoryKind,
+    /// Who may sign in at all, as a filter of RFC 4515. Default
+    /// `(&(objectCategory=person)(objectClass=user))`; plain LDAP `(objectClass=person)`.
+    #[serde(default)]
+    pub user_filter: Option<String>,
+    /// The attribute with a user's name. Default `sAMAccountName`; plain LDAP `uid`.
+    #[serde(default)]
+    pub name_attribute: Option<String>,
+    /// The attribute with a name that holds an `@`. Default `userPrincipalName`; plain LDAP none:
+    /// `mail` is asked only where it is set, and only who may not write their own may be asked so.
+    #[serde(default)]
+    pub principal_attribute: Option<String>,
+    /// The attribute with what people call somebody. Default `displayName`; plain LDAP `cn`.
+    #[serde(default)]
+    pub display_attribute: Option<String>,
+    /// The attribute with a group's name. Default `sAMAccountName`; plain LDAP `cn`.
+    #[serde(default)]
+    pub group_name_attribute: Option<String>,
+    /// How long a sign-in may take in all, however many servers are tried. Default 20 s.
+    #[serde(default = "default_deadline", with = "humantime_serde")]
+    pub deadline: Duration,
+}
+
+/// What kind of directory it is: how groups are found, and what attributes are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DirectoryKind {
+    /// Active Directory or Samba: the server resolves groups in groups, the primary group counts.
+    #[default]
+    ActiveDirectory,
+    /// Any other: groups by `memberOf`, walked upwards.
+    Ldap,
+}
+
+impl UsersConfig {
+    /// Sign-in by these servers to `realm`, with all else by default.
+    pub fn new(reach: Reach, realm: impl Into<String>, base: impl Into<String>) -> Self {
         Self {
-            servers,
-            ou: ou.into(),
-            bind_user: bind_user.into(),
-            bind_password_file: bind_password_file.into(),
-            ca_file: None,
-            connect_deadline: default_connect(),
-            request_deadline: default_request(),
-            page_size: default_page(),
-            connections: default_connections(),
+            reach,
+            realm: realm.into(),
+            domains: Vec::new(),
+            base: base.into(),
+            group_base: None,
+            kind: DirectoryKind::default(),
+            user_filter: None,
+            name_attribute: None,
+            principal_attribute: None,
+            display_attribute: None,
+            group_name_attribute: None,
+            deadline: default_deadline(),
         }
     }
 
     pub(crate) fn check(&self) -> Result<(), DirectoryError> {
-        let refuse = |field, why: &str| Err(DirectoryError::Config { field, why: why.to_owned() });
-        let secure =
-            |url: &Url| url.scheme() == "ldaps" && url.host_str().is_some_and(|h| !h.is_empty());
-        if self.servers.is_empty() || !self.servers.iter().all(secure) {
-            // Without TLS the directory takes no password, neither ours nor a computer's.
-            return refuse("servers", "is not a list of ldaps://host");
+        let refuse = |field, why: &str| Err(USERS.wrong(field, why));
+        self.reach.check(&USERS)?;
+        if self.base.trim().is_empty() {
+            return refuse("base", "is empty; write it as DC=lab,DC=test");
         }
-        if self.bind_user.is_empty() {
-            return refuse("bind_user", "is empty; write it as user@domain");
+        if let Some(filter) = &self.user_filter
+            && !(filter.starts_with('(') && ldap3::parse_filter(filter).is_ok())
+        {
+            return refuse("user_filter", "is not a filter in parentheses");
         }
-        if !(1..=PAGE_SIZE_MAX).contains(&self.page_size) {
-            return refuse("page_size", "is not between 1 and 1000");
+        let named = [
+            ("name_attribute", &self.name_attribute),
+            ("principal_attribute", &self.principal_attribute),
+            ("display_attribute", &self.display_attribute),
+            ("group_name_attribute", &self.group_name_attribute),
+        ];
+        // It becomes part of a filter as it is.
+        let is_name = |name: &String| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        for (field, name) in named {
+            if name.as_ref().is_some_and(|name| !is_name(name)) {
+                return refuse(field, "is not the name of an attribute");
+            }
         }
-        if self.connections == 0 || self.connections > 1000 {
-            return refuse("connections", "is not between 1 and 1000");
-        }
-        if self.connect_deadline.is_zero() || self.request_deadline.is_zero() {
-            return refuse("connect_deadline", "or request_deadline is zero");
+        if self.deadline.is_zero() {
+            return refuse("deadline", "is zero");
         }
         Ok(())
     }
-
-    pub(crate) fn password(&self) -> Result<Secret<String>, DirectoryError> {
-        read_password(&self.bind_password_file)
-    }
 }
 
-fn read_password(path: &Path) -> Result<Secret<String>, DirectoryError> {
-    let field = "bind_password_file";
-    let text = std::fs::read_to_string(path).map_err(|source| DirectoryError::File {
-        field,
-        path: path.to_owned(),
-        source,
-    })?;
-    let text = Secret::new(text);
-    let line = text.expose().strip_suffix('\n').unwrap_or(text.expose());
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    if line.is_empty() {
-        // A bind with an empty password succeeds, as nobody (RFC 4513, 5.1.2).
-        let why = format!("({}) is empty", path.display());
-        return Err(DirectoryError::Config { field, why });
-    }
-    Ok(Secret::new(line.to_owned()))
-}
-
-fn default_connect() -> Duration {
-    Duration::from_secs(5)
-}
-
-fn default_request() -> Duration {
-    Duration::from_secs(10)
-}
-
-fn default_page() -> u16 {
-    500
-}
-
-fn default_connections() -> usize {
-    8
+fn default_deadline() -> Duration {
+    Duration::from_secs(20)
 }
 
 #[cfg(test)]
@@ -133,50 +149,42 @@ fn default_connections() -> usize {
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_what_can_work_is_taken() {
-        let config = |servers: &[&str]| {
-            let servers = servers.iter().map(|url| Url::parse(url).unwrap()).collect();
-            DirectoryConfig::new(servers, "OU=a,DC=b", "u@b", "/nowhere")
-        };
-        let check = |config: DirectoryConfig, valid: bool| {
-            assert_eq!(config.check().is_ok(), valid, "{config:?}");
-        };
-        check(config(&["ldaps://dc1.lab.test", "ldaps://10.0.0.1:6360"]), true);
-        check(config(&[]), false);
-        check(config(&["ldap://dc1.lab.test"]), false);
-        check(config(&["ldaps://dc1", "https://dc2"]), false);
-        let good = || config(&["ldaps://dc1"]);
-        check(DirectoryConfig { page_size: 0, ..good() }, false);
-        check(DirectoryConfig { page_size: 1001, ..good() }, false);
-        check(DirectoryConfig { connections: 0, ..good() }, false);
-        check(DirectoryConfig { request_deadline: Duration::ZERO, ..good() }, false);
-        check(DirectoryConfig { bind_user: String::new(), ..good() }, false);
-    }
-
-    #[test]
-    fn a_password_keeps_its_blanks_and_loses_one_line_break() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let check = |text: &str, wished: Option<&str>| {
-            std::fs::write(file.path(), text).unwrap();
-            let password = read_password(file.path());
-            assert_eq!(password.ok().as_ref().map(|p| p.expose().as_str()), wished, "{text:?}");
-        };
-        check(" a b ", Some(" a b "));
-        check("a\n", Some("a"));
-        check("a\r\n", Some("a"));
-        check("a\n\n", Some("a\n"));
-        check("", None);
-        check("\n", None);
-    }
+    const REACH: &str = "servers = ['ldaps://dc1']\nbind_user = 'u@b'\n\
+                         bind_password_file = '/p'\nrequest_deadline = '3s'\npage_size = 7\n";
 
     #[test]
     fn a_setting_that_is_not_known_is_refused() {
-        let text = "servers = ['ldaps://dc1']\nou = 'OU=a,DC=b'\nbind_user = 'u@b'\n\
-                    bind_password_file = '/p'\nrequest_deadline = '3s'\n";
-        let config: DirectoryConfig = toml::from_str(text).unwrap();
-        assert_eq!(config.request_deadline, Duration::from_secs(3));
+        let text = format!("{REACH}ou = 'OU=a,DC=b'\n");
+        let config: DirectoryConfig = toml::from_str(&text).unwrap();
+        assert_eq!(config.reach.request_deadline, Duration::from_secs(3));
         let more = format!("{text}insecure = true\n");
         assert!(toml::from_str::<DirectoryConfig>(&more).is_err());
+
+        let text = format!("{REACH}realm = 'lab'\nbase = 'DC=b'\nkind = 'ldap'\n");
+        let config: UsersConfig = toml::from_str(&text).unwrap();
+        assert_eq!((config.reach.page_size, config.kind), (7, DirectoryKind::Ldap));
+        for unknown in ["insecure = true", "ou = 'OU=a,DC=b'"] {
+            assert!(toml::from_str::<UsersConfig>(&format!("{text}{unknown}\n")).is_err());
+        }
+    }
+
+    #[test]
+    fn only_settings_that_can_work_are_taken() {
+        let servers = vec![Url::parse("ldaps://dc1").unwrap()];
+        let good = || UsersConfig::new(Reach::new(servers.clone(), "u@b", "/p"), "lab", "DC=b");
+        let check = |config: UsersConfig, valid: bool| {
+            assert_eq!(config.check().is_ok(), valid, "{config:?}");
+        };
+        let text = |text: &str| Some(text.to_owned());
+        check(good(), true);
+        check(UsersConfig { base: " ".to_owned(), ..good() }, false);
+        check(UsersConfig { user_filter: text("(&(a=b)(!(c=*)))"), ..good() }, true);
+        for filter in ["a=b", "(a=b", "(a=b))(c=d)", ""] {
+            check(UsersConfig { user_filter: text(filter), ..good() }, false);
+        }
+        check(UsersConfig { name_attribute: text("uid"), ..good() }, true);
+        check(UsersConfig { name_attribute: text("uid=*)("), ..good() }, false);
+        check(UsersConfig { principal_attribute: text(""), ..good() }, false);
+        check(UsersConfig { deadline: Duration::ZERO, ..good() }, false);
     }
 }

@@ -7,7 +7,7 @@ use daas_core::secret::Secret;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::error::DirectoryError;
+use crate::error::{DirectoryError, Settings};
 
 /// For how long a refused password is not presented again.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(300);
@@ -33,6 +33,7 @@ impl Credentials {
     /// is presented by one caller at a time; the others wait and learn from it.
     pub(crate) async fn present(
         &self,
+        of: &'static Settings,
         user: &str,
         password: &Secret<String>,
         bind: impl AsyncFnOnce() -> Result<(), DirectoryError>,
@@ -50,6 +51,7 @@ impl Credentials {
             Known::Bad(bad, at) if bad == password && at.elapsed() < REFUSAL_PAUSE => {
                 let ago = Duration::from_secs(at.elapsed().as_secs());
                 return Err(DirectoryError::Held {
+                    of,
                     user: user.to_owned(),
                     ago,
                     pause: REFUSAL_PAUSE - ago,
@@ -74,9 +76,10 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::error::COMPUTERS;
 
     fn refused() -> DirectoryError {
-        DirectoryError::refused("ldaps://dc1", "svc", "")
+        DirectoryError::refused(&COMPUTERS, "ldaps://dc1", "svc", "")
     }
 
     #[tokio::test(start_paused = true)]
@@ -88,7 +91,7 @@ mod tests {
             tokio::task::yield_now().await;
             Err(refused())
         };
-        let all = (0..20).map(|_| gate.present("svc", &password, bind));
+        let all = (0..20).map(|_| gate.present(&COMPUTERS, "svc", &password, bind));
         let all = futures::future::join_all(all).await;
         assert_eq!(tries.load(Ordering::SeqCst), 1);
         assert!(all.iter().all(Result::is_err));
@@ -96,12 +99,12 @@ mod tests {
         assert_eq!(all.iter().filter(|error| held(error)).count(), 19);
 
         // Another password is another matter; the same one waits.
-        let other = gate.present("svc", &Secret::from("right"), async || Ok(())).await;
+        let other = gate.present(&COMPUTERS, "svc", &Secret::from("right"), async || Ok(())).await;
         assert!(other.is_ok());
-        assert!(gate.present("svc", &password, bind).await.is_err());
+        assert!(gate.present(&COMPUTERS, "svc", &password, bind).await.is_err());
         assert_eq!(tries.load(Ordering::SeqCst), 2);
         tokio::time::advance(REFUSAL_PAUSE + Duration::from_secs(1)).await;
-        assert!(gate.present("svc", &password, bind).await.is_err());
+        assert!(gate.present(&COMPUTERS, "svc", &password, bind).await.is_err());
         assert_eq!(tries.load(Ordering::SeqCst), 3);
     }
 
@@ -109,15 +112,15 @@ mod tests {
     async fn a_good_password_is_presented_by_many_at_once() {
         let gate = Credentials::default();
         let password = Secret::from("right");
-        assert!(gate.present("svc", &password, async || Ok(())).await.is_ok());
+        assert!(gate.present(&COMPUTERS, "svc", &password, async || Ok(())).await.is_ok());
         let both = tokio::sync::Barrier::new(2);
         let bind = async || {
             both.wait().await;
             Ok(())
         };
         let (a, b) = tokio::join!(
-            gate.present("svc", &password, bind),
-            gate.present("svc", &password, bind)
+            gate.present(&COMPUTERS, "svc", &password, bind),
+            gate.present(&COMPUTERS, "svc", &password, bind)
         );
         assert!(a.is_ok() && b.is_ok());
     }

@@ -3,7 +3,7 @@
 
 use daas_core::ids::SessionId;
 
-use crate::error::DirectoryError;
+use crate::error::{COMPUTERS, DirectoryError};
 
 /// The names of one domain and one unit in it.
 #[derive(Debug, Clone)]
@@ -19,10 +19,8 @@ pub(crate) struct Names {
 impl Names {
     /// Reads them from a unit's distinguished name.
     pub(crate) fn of(ou: &str) -> Result<Self, DirectoryError> {
-        let refuse = || DirectoryError::Config {
-            field: "ou",
-            why: format!("{ou:?} is not of the form OU=Desktops,DC=lab,DC=test"),
-        };
+        let form = "is not of the form OU=Desktops,DC=lab,DC=test";
+        let refuse = || COMPUTERS.wrong("ou", format!("{ou:?} {form}"));
         let parts = components(ou);
         let pairs: Option<Vec<(&str, &str)>> =
             parts.iter().map(|part| part.trim().split_once('=')).collect();
@@ -72,7 +70,7 @@ pub(crate) fn sam_name(session: &SessionId) -> String {
 }
 
 /// The components of a distinguished name (RFC 4514), their escapes left as they are.
-fn components(name: &str) -> Vec<&str> {
+pub(crate) fn components(name: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut start, mut escaped) = (0, false);
     for (at, c) in name.char_indices() {

@@ -10,7 +10,7 @@ use daas_core::configurator::EffectInventory;
 use daas_core::directory::{AccountEffects, COMPUTER_ACCOUNT, ComputerAccounts};
 use daas_core::ids::{BackendName, DeploymentId, SessionId, SessionPrefix};
 use daas_core::{Error, Kind};
-use daas_directory::{Computers, DirectoryConfig};
+use daas_directory::{Computers, DirectoryConfig, Reach};
 use daas_lab::domain::facts;
 use daas_lab::trials::{self, Needs};
 use daas_lab::{Domain, Lab, NspawnGuest, NspawnGuests, Output, Recipe};
@@ -105,7 +105,7 @@ fn what_is_not_ours_is_left_alone() {
 fn the_list_is_whole() {
     in_domain(async |world| {
         // Two to a page, so that there are pages.
-        let config = DirectoryConfig { page_size: 2, ..world.config() };
+        let config = world.config_with(|reach| reach.page_size = 2);
         let computers = Arc::new(Computers::new(config, world.deployment.clone()).unwrap());
         let theirs = Computers::new(world.config(), DeploymentId::mint()).unwrap();
         let mut wished: Vec<(SessionId, String)> = Vec::new();
@@ -150,14 +150,18 @@ fn each_refusal_names_the_way_out() {
         let good = || world.config();
         let nobody = vec!["ldaps://10.77.0.11".parse().unwrap()];
         let short = Duration::from_millis(500);
-        let config = DirectoryConfig { servers: nobody.clone(), connect_deadline: short, ..good() };
+        let config = world.config_with(|reach| {
+            reach.servers.clone_from(&nobody);
+            reach.connect_deadline = short;
+        });
         check(config, Kind::Unavailable, &["10.77.0.11"]).await;
-        let config = DirectoryConfig { ca_file: Some(world.other_ca()), ..good() };
+        let config = world.config_with(|reach| reach.ca_file = Some(world.other_ca()));
         check(config, Kind::Denied, &["not trusted", "directory.ca_file"]).await;
-        let config = DirectoryConfig { bind_password_file: world.file("wrong"), ..good() };
+        let wrong = world.file("wrong");
+        let config = world.config_with(|reach| reach.bind_password_file = wrong);
         check(config, Kind::Denied, &["(49)", "wrong user or password", "bind_password_file"])
             .await;
-        let config = DirectoryConfig { bind_user: "nobody@lab.test".to_owned(), ..good() };
+        let config = world.config_with(|reach| reach.bind_user = "nobody@lab.test".to_owned());
         check(config, Kind::Denied, &["(49)", "directory.bind_user"]).await;
         let config = DirectoryConfig { ou: facts::OTHER_OU.to_owned(), ..good() };
         check(config, Kind::Denied, &["(50)", "delegate"]).await;
@@ -171,8 +175,11 @@ fn each_refusal_names_the_way_out() {
         );
 
         // With one server away, the next is asked.
-        let servers = [nobody, good().servers].concat();
-        let config = DirectoryConfig { servers, connect_deadline: short, ..good() };
+        let servers = [nobody.clone(), good().reach.servers].concat();
+        let config = world.config_with(|reach| {
+            reach.servers = servers;
+            reach.connect_deadline = short;
+        });
         Computers::new(config, world.deployment.clone()).unwrap().check().await.unwrap();
         // Disabled meanwhile, and said so.
         world.domain.run(&["samba-tool", "user", "disable", facts::JOIN_USER]).await.unwrap();
@@ -240,10 +247,16 @@ impl World {
     fn config(&self) -> DirectoryConfig {
         let servers = vec![self.domain.url().parse().unwrap()];
         let user = format!("{}@{}", facts::JOIN_USER, facts::DOMAIN);
-        DirectoryConfig {
-            ca_file: Some(self.domain.ca_file().to_owned()),
-            ..DirectoryConfig::new(servers, facts::OU, user, self.file(facts::JOIN_PASSWORD))
-        }
+        let password = self.file(facts::JOIN_PASSWORD);
+        let mut config = DirectoryConfig::new(servers, facts::OU, user, password);
+        config.reach.ca_file = Some(self.domain.ca_file().to_owned());
+        config
+    }
+
+    fn config_with(&self, change: impl FnOnce(&mut Reach)) -> DirectoryConfig {
+        let mut config = self.config();
+        change(&mut config.reach);
+        config
     }
 
     fn computers(&self) -> Computers {

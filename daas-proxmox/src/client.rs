@@ -97,13 +97,24 @@ struct Ticket {
     made_at: Instant,
 }
 
-#[derive(Deserialize)]
-struct TicketAnswer {
-    ticket: String,
+/// What `/access/ticket` answers to a name and a password.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TicketAnswer {
+    ticket: Secret<String>,
     #[serde(rename = "CSRFPreventionToken")]
-    csrf: Option<String>,
+    csrf: Option<Secret<String>>,
+    /// The user, as Proxmox writes the name.
+    #[serde(default)]
+    pub(crate) username: Option<String>,
     #[serde(rename = "NeedTFA", default)]
     need_tfa: Option<u8>,
+}
+
+impl TicketAnswer {
+    /// Whether a second factor is asked for before it is a ticket.
+    pub(crate) fn is_half(&self) -> bool {
+        self.need_tfa.is_some_and(|need| need != 0) || self.ticket.expose().starts_with("PVE:!tfa!")
+    }
 }
 
 /// The node that `path` asks, empty for what any node answers. None for a question to a guest: its
@@ -342,24 +353,34 @@ impl Client {
         if let Some(ticket) = held.as_ref().filter(|t| t.made_at.elapsed() < TICKET_RENEWAL) {
             return Ok(ticket.clone());
         }
+        let answer = self.new_ticket(purpose, user, password).await?;
+        if answer.is_half() {
+            return Err(ProxmoxError::SecondFactor { user: user.to_owned() });
+        }
+        let ticket = Ticket {
+            cookie: answer.ticket,
+            csrf: answer.csrf.unwrap_or_else(|| Secret::from("")),
+            made_at: Instant::now(),
+        };
+        *held = Some(ticket.clone());
+        Ok(ticket)
+    }
+
+    /// Asks for a ticket. Not tried again: a refusal may count.
+    pub(crate) async fn new_ticket(
+        &self,
+        purpose: Purpose,
+        user: &str,
+        password: &Secret<String>,
+    ) -> Result<TicketAnswer, ProxmoxError> {
         let path = "/access/ticket";
         self.count(purpose, &Method::POST);
         let params = [("username", user), ("password", password.expose())];
         let request = self.0.http.post(self.address(path)).form(&params);
         let response = request.send().await.map_err(|e| self.lost(&Method::POST, path, e))?;
         let value = self.read(&Method::POST, path, response).await?;
-        let answer: TicketAnswer = serde_json::from_value(value)
-            .map_err(|e| ProxmoxError::Shape { path: path.to_owned(), why: e.to_string() })?;
-        if answer.need_tfa.is_some_and(|need| need != 0) {
-            return Err(ProxmoxError::SecondFactor { user: user.to_owned() });
-        }
-        let ticket = Ticket {
-            cookie: Secret::new(answer.ticket),
-            csrf: Secret::new(answer.csrf.unwrap_or_default()),
-            made_at: Instant::now(),
-        };
-        *held = Some(ticket.clone());
-        Ok(ticket)
+        serde_json::from_value(value)
+            .map_err(|e| ProxmoxError::Shape { path: path.to_owned(), why: e.to_string() })
     }
 
     fn count(&self, purpose: Purpose, method: &Method) {

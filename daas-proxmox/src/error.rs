@@ -34,6 +34,12 @@ pub(crate) enum ProxmoxError {
     /// The account has two factors; a machine cannot answer the second.
     #[error("user {user} needs a second factor; use an API token")]
     SecondFactor { user: String },
+    /// Somebody who signs in has two factors, and only the password can be passed on.
+    #[error(
+        "{user} has a second factor at Proxmox VE, which cannot be given here; let them sign in by \
+         another source, or without it"
+    )]
+    SecondFactorThere { user: String },
     /// A permission is missing.
     #[error("{message}; give the account that permission on that path")]
     Forbidden { message: String },
@@ -162,6 +168,7 @@ impl ProxmoxError {
             | Self::Proxy { .. }
             | Self::TaskLost { .. }
             | Self::Locked { .. } => Kind::Unavailable,
+            Self::SecondFactorThere { .. } => Kind::Unsupported,
             Self::NoRoom(_) => Kind::Exhausted,
             Self::Foreign { .. } => Kind::Conflict,
             Self::Vanished { .. } => Kind::NotFound,

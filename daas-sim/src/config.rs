@@ -178,6 +178,18 @@ pub struct UserConfig {
     /// Whether the account may be used.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// When it ends, in seconds since 1970; 0: never.
+    #[serde(default)]
+    pub expire: i64,
+    /// Whether a second factor is asked for after the password. Nothing here can give one.
+    #[serde(default)]
+    pub second_factor: bool,
+    /// The first name.
+    #[serde(default)]
+    pub firstname: Option<String>,
+    /// The last name.
+    #[serde(default)]
+    pub lastname: Option<String>,
 }
 
 /// An API token.
@@ -371,7 +383,16 @@ impl UserConfig {
             password: password.map(str::to_owned),
             groups: Vec::new(),
             enabled: true,
+            expire: 0,
+            second_factor: false,
+            firstname: None,
+            lastname: None,
         }
+    }
+
+    /// Whether it may be used at this time (`AccessControl.pm`, `check_user_enabled`).
+    pub(crate) fn is_usable(&self, now: i64) -> bool {
+        self.enabled && (self.expire == 0 || self.expire > now)
     }
 }
 

@@ -5,7 +5,7 @@ mod common;
 
 use common::{SOON, start};
 use daas_sim::guest::GuestState;
-use daas_sim::{Event, SimConfig};
+use daas_sim::{Event, SimConfig, UserConfig};
 use serde_json::{Value, json};
 
 fn find<'a>(list: &'a Value, key: &str, value: &str) -> &'a Value {
@@ -113,5 +113,46 @@ async fn the_agent_runs_and_reads_and_a_guest_shuts_down() {
     assert!(status.get("pid").is_none(), "{status}");
     let root_only = client.post(&format!("{vm}/status/start"), &[("skiplock", "1")]).await;
     assert_eq!(root_only.json()["errors"]["skiplock"], "Only root may use this option.");
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn users_and_realms_are_told_to_whom_they_concern() {
+    let careful = UserConfig {
+        groups: vec!["staff".to_owned()],
+        firstname: Some("C.".to_owned()),
+        second_factor: true,
+        ..UserConfig::new("careful@school", Some("word"))
+    };
+    let old = UserConfig { expire: 1, ..UserConfig::new("old@school", Some("word")) };
+    let mut config = SimConfig::default();
+    config.users.extend([careful, old]);
+    let (sim, client) = start(config).await;
+    let realms = client.bare().get("/access/domains").await.data();
+    let names: Vec<_> = realms.as_array().unwrap().iter().map(|realm| &realm["realm"]).collect();
+    assert_eq!(names, ["pam", "pve", "school"]);
+
+    let refused = client.get("/access/users/careful@school").await;
+    assert_eq!(refused.brief(), (403, "Permission check failed"));
+    let root = client.root().await;
+    let told = root.get("/access/users/careful@school").await.data();
+    let wished = json!({"enable": 1, "expire": 0, "groups": ["staff"], "firstname": "C."});
+    assert_eq!(told, wished);
+    let missing = root.get("/access/users/nobody@school").await;
+    assert_eq!(missing.brief(), (500, "no such user ('nobody@school')"));
+
+    // Half a ticket, which opens nothing.
+    let bare = client.bare();
+    let form = [("username", "careful@school"), ("password", "word")];
+    let half = bare.post("/access/ticket", &form).await.data();
+    let ticket = half["ticket"].as_str().unwrap();
+    assert!(half["NeedTFA"] == 1 && ticket.starts_with("PVE:!tfa!"), "{half}");
+    assert!(half.get("cap").is_none(), "{half}");
+    let cookie = bare.clone().header("Cookie", &format!("PVEAuthCookie={ticket}"));
+    assert_eq!(cookie.get("/version").await.status, 401);
+    let again = [("username", "careful@school"), ("password", ticket)];
+    assert_eq!(bare.post("/access/ticket", &again).await.status, 401);
+    let expired = [("username", "old@school"), ("password", "word")];
+    assert_eq!(bare.post("/access/ticket", &expired).await.status, 401);
     sim.stop().await;
 }

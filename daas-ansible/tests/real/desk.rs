@@ -160,10 +160,9 @@ pub(crate) fn in_domain<F: Future<Output = ()>>(ou: &str, trial: impl FnOnce(Arc
         let password = directory.path().join("password");
         std::fs::write(&password, facts::JOIN_PASSWORD).unwrap();
         let user = format!("{}@{}", facts::JOIN_USER, facts::DOMAIN);
-        let config = DirectoryConfig {
-            ca_file: Some(domain.ca_file().to_owned()),
-            ..DirectoryConfig::new(vec![domain.url().parse().unwrap()], ou, user, password)
-        };
+        let servers = vec![domain.url().parse().unwrap()];
+        let mut config = DirectoryConfig::new(servers, ou, user, password);
+        config.reach.ca_file = Some(domain.ca_file().to_owned());
         let computers = Computers::new(config, DeploymentId::mint()).unwrap();
         let accounts =
             Arc::new(Watched { computers, given: Mutex::default(), spoil: false.into() });

@@ -4,27 +4,29 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod server;
+mod users;
 
 use std::time::{Duration, Instant};
 
 use daas_core::directory::ComputerAccounts;
 use daas_core::ids::DeploymentId;
 use daas_core::{Error, Kind};
-use daas_directory::{Computers, DirectoryConfig};
+use daas_directory::{Computers, DirectoryConfig, Reach};
+use url::Url;
 
-use crate::server::{Authority, Op, Reply, Server, account};
+use crate::server::{Authority, Op, Reply, SERVICE, Server, account};
 
 /// Long enough for a hand-shake on a busy machine, short enough for a test.
-const SHORT: Duration = Duration::from_millis(1500);
+pub(crate) const SHORT: Duration = Duration::from_millis(1500);
 
-struct World {
-    authority: Authority,
+pub(crate) struct World {
+    pub(crate) authority: Authority,
     deployment: DeploymentId,
     password: tempfile::NamedTempFile,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let password = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(password.path(), "s3cret word\n").unwrap();
         Self { authority: Authority::new(), deployment: DeploymentId::mint(), password }
@@ -32,17 +34,16 @@ impl World {
 
     fn config(&self, servers: &[&Server]) -> DirectoryConfig {
         let urls = servers.iter().map(|server| server.url().parse().unwrap()).collect();
-        DirectoryConfig {
+        DirectoryConfig { reach: self.reach(urls), ou: "OU=D,DC=lab,DC=test".to_owned() }
+    }
+
+    pub(crate) fn reach(&self, servers: Vec<Url>) -> Reach {
+        Reach {
             ca_file: Some(self.authority.file()),
             connect_deadline: SHORT,
             request_deadline: SHORT,
             page_size: 2,
-            ..DirectoryConfig::new(
-                urls,
-                "OU=D,DC=lab,DC=test",
-                "svc@lab.test",
-                self.password.path(),
-            )
+            ..Reach::new(servers, SERVICE, self.password.path())
         }
     }
 
@@ -224,7 +225,9 @@ async fn whom_we_do_not_trust_gets_no_password() {
 async fn nobody_there_is_said_with_every_server_tried() {
     let world = World::new();
     let config = DirectoryConfig {
-        servers: ["ldaps://127.0.0.1:1", "ldaps://127.0.0.1:2"].map(|u| u.parse().unwrap()).into(),
+        reach: world.reach(
+            ["ldaps://127.0.0.1:1", "ldaps://127.0.0.1:2"].map(|u| u.parse().unwrap()).into(),
+        ),
         ..world.config(&[])
     };
     let computers = Computers::new(config, world.deployment.clone()).unwrap();
@@ -236,6 +239,6 @@ async fn nobody_there_is_said_with_every_server_tried() {
     }
 }
 
-fn assert_hidden(error: &Error) {
+pub(crate) fn assert_hidden(error: &Error) {
     assert!(!error.chain().contains("s3cret"), "{}", error.chain());
 }

@@ -2,8 +2,7 @@
 //! that nothing of the client under test has a part in them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
@@ -49,10 +48,16 @@ impl Authority {
     }
 }
 
+/// The account that the tests look things up as.
+pub(crate) const SERVICE: &str = "svc@lab.test";
+
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Op {
+    /// A bind as [`SERVICE`].
     Bind,
+    /// A bind as anybody else.
+    Prove,
     Search,
     Other,
 }
@@ -77,12 +82,16 @@ impl Reply {
     }
 
     pub(crate) fn refused(op: Op, code: u8) -> Self {
+        Self::told(op, code, "as told")
+    }
+
+    pub(crate) fn told(op: Op, code: u8, text: &str) -> Self {
         let tag = match op {
-            Op::Bind => 0x61,
+            Op::Bind | Op::Prove => 0x61,
             Op::Search => 0x65,
             Op::Other => 0x69,
         };
-        let fields = [tlv(0x0a, &[code]), tlv(4, b""), tlv(4, b"as told")].concat();
+        let fields = [tlv(0x0a, &[code]), tlv(4, b""), tlv(4, text.as_bytes())].concat();
         Self::Answer { entries: Vec::new(), result: tlv(tag, &fields), controls: Vec::new() }
     }
 
@@ -98,24 +107,33 @@ impl Reply {
 
 /// An entry of a computer of this name with this description.
 pub(crate) fn account(name: &str, description: &str) -> Vec<u8> {
-    let attribute = |kind: &str, value: &[u8]| {
+    let account = format!("{}$", name.to_uppercase());
+    let attributes: [(&str, &[u8]); 3] = [
+        ("description", description.as_bytes()),
+        ("objectGUID", &[0xfe; 16]),
+        ("sAMAccountName", account.as_bytes()),
+    ];
+    entry(&format!("CN={name},OU=D,DC=lab,DC=test"), &attributes)
+}
+
+/// An entry with these attributes, of one value each.
+pub(crate) fn entry(dn: &str, attributes: &[(&str, &[u8])]) -> Vec<u8> {
+    let attribute = |(kind, value): &(&str, &[u8])| {
         tlv(0x30, &[tlv(4, kind.as_bytes()), tlv(0x31, &tlv(4, value))].concat())
     };
-    let attributes = [
-        attribute("description", description.as_bytes()),
-        attribute("objectGUID", &[0xfe; 16]),
-        attribute("sAMAccountName", format!("{}$", name.to_uppercase()).as_bytes()),
-    ];
-    let dn = format!("CN={name},OU=D,DC=lab,DC=test");
-    tlv(0x64, &[tlv(4, dn.as_bytes()), tlv(0x30, &attributes.concat())].concat())
+    let attributes: Vec<u8> = attributes.iter().flat_map(attribute).collect();
+    tlv(0x64, &[tlv(4, dn.as_bytes()), tlv(0x30, &attributes)].concat())
 }
 
 /// A server that answers by a script. It ends when dropped.
 pub(crate) struct Server {
     port: u16,
-    binds: Arc<AtomicUsize>,
+    heard: Heard,
     task: JoinHandle<()>,
 }
+
+/// What was asked: the connection's number, what, and as whom where it was a bind.
+type Heard = Arc<Mutex<Vec<(usize, Op, String)>>>;
 
 impl Server {
     /// `script` is given what is asked, and how many searches there were, this one included.
@@ -126,17 +144,20 @@ impl Server {
         let acceptor = authority.acceptor();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let binds = Arc::new(AtomicUsize::new(0));
-        let (script, counted) = (Arc::new(script), Arc::clone(&binds));
+        let heard = Heard::default();
+        let (script, hearing) = (Arc::new(script), Arc::clone(&heard));
         let task = tokio::spawn(async move {
             // Owned by this task: they end with it.
             let mut connections = tokio::task::JoinSet::new();
+            let mut number = 0;
             while let Ok((stream, _)) = listener.accept().await {
-                let serve = serve(acceptor.clone(), stream, Arc::clone(&script), counted.clone());
-                connections.spawn(serve);
+                let (script, hearing) = (Arc::clone(&script), Arc::clone(&hearing));
+                let hear = move |op, name| hearing.lock().unwrap().push((number, op, name));
+                connections.spawn(serve(acceptor.clone(), stream, script, hear));
+                number += 1;
             }
         });
-        Self { port, binds, task }
+        Self { port, heard, task }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -145,7 +166,12 @@ impl Server {
 
     /// How often somebody tried to bind.
     pub(crate) fn binds(&self) -> usize {
-        self.binds.load(Ordering::SeqCst)
+        self.heard().iter().filter(|(_, op, _)| matches!(op, Op::Bind | Op::Prove)).count()
+    }
+
+    /// All that was asked, in order.
+    pub(crate) fn heard(&self) -> Vec<(usize, Op, String)> {
+        self.heard.lock().unwrap().clone()
     }
 }
 
@@ -159,16 +185,13 @@ async fn serve<S: Fn(Op, usize) -> Reply>(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     script: Arc<S>,
-    binds: Arc<AtomicUsize>,
+    hear: impl Fn(Op, String),
 ) {
     let Ok(mut stream) = acceptor.accept(stream).await else { return };
     let mut searches = 0;
-    while let Some((id, op)) = request(&mut stream).await {
-        match op {
-            Op::Bind => drop(binds.fetch_add(1, Ordering::SeqCst)),
-            Op::Search => searches += 1,
-            Op::Other => {}
-        }
+    while let Some((id, op, name)) = request(&mut stream).await {
+        searches += usize::from(op == Op::Search);
+        hear(op, name);
         let bytes = match script(op, searches) {
             Reply::Answer { entries, result, controls } => {
                 let mut bytes: Vec<u8> =
@@ -187,19 +210,26 @@ async fn serve<S: Fn(Op, usize) -> Reply>(
     }
 }
 
-/// One whole `LDAPMessage`: its id and what it asks.
-async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<(Vec<u8>, Op)> {
+/// One whole `LDAPMessage`: its id, what it asks, and the name of a bind.
+async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<(Vec<u8>, Op, String)> {
     let (tag, body) = element(stream).await?;
     let mut rest = body.as_slice();
     let (_, id) = element(&mut rest).await?;
+    let mut name = String::new();
     let op = match (tag, rest.first()?) {
-        (0x30, 0x60) => Op::Bind,
+        (0x30, 0x60) => {
+            let (_, bind) = element(&mut rest).await?;
+            let mut bind = bind.as_slice();
+            element(&mut bind).await?;
+            name = String::from_utf8(element(&mut bind).await?.1).ok()?;
+            if name == SERVICE { Op::Bind } else { Op::Prove }
+        }
         (0x30, 0x63) => Op::Search,
         // An unbind has no answer.
         (0x30, 0x42) => return None,
         _ => Op::Other,
     };
-    Some((id, op))
+    Some((id, op, name))
 }
 
 async fn element(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, Vec<u8>)> {

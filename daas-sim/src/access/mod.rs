@@ -105,6 +105,10 @@ impl Access {
         Ok(access)
     }
 
+    pub(crate) fn users(&self) -> impl Iterator<Item = &UserConfig> {
+        self.users.values()
+    }
+
     pub(crate) fn user_config(&self, user: &str) -> Option<&UserConfig> {
         self.users.get(user)
     }

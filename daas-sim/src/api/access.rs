@@ -1,4 +1,4 @@
-//! Signing in, and what one may do.
+//! Signing in, who is known, and what one may do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,11 @@ const TICKET: &[Param] = &[
 const PERMISSIONS: &[Param] =
     &[Param::may("path", Kind::text()), Param::may("userid", Kind::text())];
 
+const USER: &[Param] = &[Param::must("userid", Kind::Text { max: 64 })];
+
 pub(crate) const ROUTES: &[Route] = &[
+    Route::new("GET", "/access/domains", &[], Check::World, handler!(domains)),
+    Route::new("GET", "/access/users/{userid}", USER, Check::User, handler!(user)),
     Route::new("GET", "/access/ticket", &[], Check::World, handler!(nothing)),
     Route::new("POST", "/access/ticket", TICKET, Check::World, handler!(ticket)),
     Route::new("GET", "/access/permissions", PERMISSIONS, Check::User, handler!(permissions)),
@@ -48,6 +52,17 @@ async fn ticket(call: Call) -> Answer {
         return Err(ApiError::new(401, "authentication failure"));
     }
     let who = Who::user(&user);
+    if call.cluster.state().access.user_config(&user).is_some_and(|u| u.second_factor) {
+        // Half a ticket: it is good for the answer to its challenge only.
+        let half = format!("!tfa!{}", json!({"totp": true, "recovery": "available"}));
+        return Reply::data(json!({
+            "username": user,
+            "ticket": call.cluster.tickets.issue(&half, now),
+            "CSRFPreventionToken": call.cluster.tickets.csrf(&user, now),
+            "NeedTFA": 1,
+            "clustername": call.cluster.config.name,
+        }));
+    }
     if let (Some(path), Some(names)) = (call.args.text("path"), call.args.text("privs")) {
         for name in super::formats::split_list(names) {
             if !super::check::may(&call.cluster, &who, path, name) {
@@ -67,7 +82,7 @@ async fn ticket(call: Call) -> Answer {
 /// A password, or a ticket that is still good: the user's own, or root's for anybody.
 fn signs_in(cluster: &Cluster, user: &str, password: &str, now: i64) -> bool {
     let state = cluster.state();
-    let Some(config) = state.access.user_config(user).filter(|u| u.enabled) else {
+    let Some(config) = state.access.user_config(user).filter(|u| u.is_usable(now)) else {
         return false;
     };
     if password.starts_with("PVE:") {
@@ -75,6 +90,50 @@ fn signs_in(cluster: &Cluster, user: &str, password: &str, now: i64) -> bool {
         return holder.is_some_and(|h| h == user || h == crate::access::ROOT);
     }
     config.password.as_deref().is_some_and(|p| !p.is_empty() && p == password)
+}
+
+/// The realms; anybody may know them, to choose one when signing in.
+async fn domains(call: Call) -> Answer {
+    let state = call.cluster.state();
+    let mut realms: BTreeMap<&str, Value> = BTreeMap::from([
+        (
+            "pam",
+            json!({"realm": "pam", "type": "pam", "comment": "Linux PAM standard authentication"}),
+        ),
+        (
+            "pve",
+            json!({"realm": "pve", "type": "pve", "comment": "Proxmox VE authentication server"}),
+        ),
+    ]);
+    for user in state.access.users() {
+        let Some((_, realm)) = user.id.rsplit_once('@') else { continue };
+        realms.entry(realm).or_insert_with(|| json!({"realm": realm, "type": "ldap"}));
+    }
+    Reply::data(realms.into_values().collect::<Vec<_>>())
+}
+
+/// One user. Who may look after all groups, or after one of the user's (`RPCEnvironment.pm`,
+/// `userid-group`).
+async fn user(call: Call) -> Answer {
+    let id = call.args.text("userid").unwrap_or_default();
+    let user = call.cluster.state().access.user_config(id).cloned();
+    let user = user.ok_or_else(|| ApiError::died(format!("no such user ('{id}')")))?;
+    let any = |path: &str| call.may(path, "User.Modify") || call.may(path, "Sys.Audit");
+    let of_group = |group: &String| any(&format!("/access/groups/{group}"));
+    if !any("/access/groups") && !user.groups.iter().any(of_group) {
+        return Err(ApiError::denied("Permission check failed"));
+    }
+    let mut told = json!({
+        "enable": u8::from(user.enabled),
+        "expire": user.expire,
+        "groups": user.groups,
+    });
+    for (name, value) in [("firstname", user.firstname), ("lastname", user.lastname)] {
+        if let Some(value) = value {
+            told[name] = json!(value);
+        }
+    }
+    Reply::data(told)
 }
 
 /// What the web interface shows or hides by: privileges by area.

@@ -38,7 +38,7 @@ fn by_ticket(
         .tickets
         .user(ticket, now)
         .ok_or_else(|| refuse("permission denied - invalid PVE ticket"))?;
-    if !cluster.state().access.user_config(&user).is_some_and(|u| u.enabled) {
+    if !cluster.state().access.user_config(&user).is_some_and(|u| u.is_usable(now)) {
         return Err(refuse(&format!("user '{user}' is disabled")));
     }
     if writes {
