@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Work with API keys of the deployment on this machine
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Work with people whom the server knows by itself
+    #[command(subcommand)]
+    User(UserCommand),
     /// Run the server
     Serve(ServeArgs),
     /// Run everything on this machine: a simulated cluster, the server, and one desktop
@@ -72,6 +75,16 @@ pub(crate) enum Command {
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Hash a password for [identity.users.NAME] of the configuration
+    Hash {
+        /// A file with the password; `-` reads a line from standard input.
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        password_file: PathBuf,
     },
 }
 

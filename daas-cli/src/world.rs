@@ -9,6 +9,8 @@ use daas_compose::{Deployment, Settings};
 use daas_core::access::Role;
 use daas_core::ids::Organisation;
 use daas_core::owner::Owner;
+use daas_core::secret::Secret;
+use daas_http::identity::{LOCAL_REALM, hash_password};
 use daas_sim::guest::GuestMaker;
 use daas_sim::guest::drawn::{DrawnConfig, DrawnGuests};
 use daas_sim::{Durations, NullGuests, SimConfig, Simulator, TemplateConfig};
@@ -25,6 +27,8 @@ pub(crate) const TEMPLATE: &str = "debian-xfce";
 /// Its machine id in the simulated cluster.
 const TEMPLATE_ID: u32 = 9000;
 const VNC_PASSWORD: &str = "demo";
+/// Who can sign in to the pages, and the password: everything listens on this machine only.
+pub(crate) const PERSON: &str = "demo";
 
 /// What sort of world.
 #[derive(Debug, Clone)]
@@ -201,6 +205,7 @@ fn settings(
     directory: &Path,
     drawn: &DrawnConfig,
 ) -> Outcome<Settings> {
+    let failed = |e: daas_core::Error| Failure::new(Code::Failed, e.to_string());
     let (configurator, ready_when, section) = match args.configurator {
         BenchConfigurator::Ssh => ("ssh", "rdp", "[ssh]"),
         BenchConfigurator::Fake => ("fake", "agent", "[fake]"),
@@ -232,7 +237,13 @@ source = "{TEMPLATE_ID}"
 configurator = "{configurator}"
 ready_when = "{ready_when}"
 ports = {{ rdp = {rdp}, ssh = {ssh} }}
+[identity.roles]
+"admins@{LOCAL_REALM}" = "admin"
+[identity.users.{PERSON}]
+password_hash = {hash:?}
+groups = ["admins"]
 "#,
+        hash = hash_password(&Secret::from(PERSON)).map_err(failed)?,
         data = directory.join("data"),
         port = args.port,
         url = sim.url(),
@@ -247,7 +258,7 @@ ports = {{ rdp = {rdp}, ssh = {ssh} }}
 
 async fn make_key(engine: &daas_core::engine::Engine) -> Outcome<String> {
     let failed = |e: daas_core::Error| Failure::new(Code::Failed, e.to_string());
-    let owner = Owner { realm: "demo".to_owned(), name: "demo".to_owned() };
+    let owner = Owner { realm: LOCAL_REALM.to_owned(), name: PERSON.to_owned() };
     let now = jiff::Timestamp::now();
     let minted = daas_http::mint_key("demo", owner, Organisation::default(), Role::Admin, now);
     let (key, at_rest) = minted.map_err(failed)?;

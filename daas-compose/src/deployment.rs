@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::backends::{backends, open_store};
 use crate::error::{ComposeError, chain};
 use crate::keys;
+use crate::people::identity;
 use crate::settings::Settings;
 
 /// A deployment that is ready to run: its ports are bound, nothing is answered yet.
@@ -59,7 +60,8 @@ impl Deployment {
         })
         .await?;
         let realms = settings.realms.clone();
-        let extra = Extra { metrics: recorder(), realms, ..Extra::default() };
+        let identity = identity(&settings)?.map(Arc::new);
+        let extra = Extra { metrics: recorder(), realms, identity, ..Extra::default() };
         let server = Server::new(listeners, settings.http, engine.clone(), extra);
         Ok(Self { engine, server })
     }

@@ -7,6 +7,7 @@ use daas_directory::Computers;
 
 use crate::backends::{accounts, backends, open_store};
 use crate::error::ComposeError;
+use crate::people;
 use crate::settings::Settings;
 
 /// Examines a deployment without starting it.
@@ -75,6 +76,25 @@ async fn inside(settings: &Settings, deployment: &DeploymentId) -> Vec<Finding> 
             async { Ok(Computers::new(config.clone(), deployment.clone())?.check().await?) };
         note("directory", check.await);
     }
+    if settings.sign_in.directory.is_some() {
+        let check = async {
+            match people::directory(settings)? {
+                Some(users) => Ok(users.check().await?),
+                None => Ok(()),
+            }
+        };
+        note("sign_in.directory", check.await);
+    }
+    if settings.sign_in.proxmox.is_some() {
+        let check = async {
+            match people::proxmox(settings)? {
+                Some(people) => Ok(people.check().await?),
+                None => Ok(()),
+            }
+        };
+        note("sign_in.proxmox", check.await);
+    }
+    note("identity", people::identity(settings).map(drop));
     findings
 }
 

@@ -11,6 +11,7 @@ mod earlier;
 mod error;
 mod keys;
 mod logging;
+mod people;
 mod settings;
 
 pub use self::backends::open_store;

@@ -9,9 +9,10 @@ use daas_core::ids::SessionPrefix;
 use daas_core::owner::Realms;
 use daas_core::store::quota::Quotas;
 use daas_core::template::Template;
-use daas_directory::DirectoryConfig;
+use daas_directory::{DirectoryConfig, UsersConfig};
 use daas_http::HttpConfig;
-use daas_proxmox::ProxmoxConfig;
+use daas_http::identity::IdentityConfig;
+use daas_proxmox::{ProxmoxConfig, SignInConfig};
 use daas_ssh::SshConfig;
 use daas_terraform::TerraformConfig;
 use serde::Deserialize;
@@ -54,6 +55,10 @@ pub struct Settings {
     pub quotas: Quotas,
     /// Which spellings of a realm are one.
     pub realms: Realms,
+    /// Who may sign in to the pages, as what and for how long.
+    pub identity: IdentityConfig,
+    /// Where people are known whom the configuration does not know itself.
+    pub sign_in: SignInSettings,
     /// What session ids begin with.
     pub prefix: SessionPrefix,
     /// How logs are written.
@@ -72,6 +77,16 @@ pub enum StoreSettings {
     },
     /// Nowhere: everything is forgotten at the end, machines too. For tests.
     Memory,
+}
+
+/// Sources that know people by name and password.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignInSettings {
+    /// A directory, by LDAPS.
+    pub directory: Option<UsersConfig>,
+    /// A realm of the cluster of `[proxmox]`.
+    pub proxmox: Option<SignInConfig>,
 }
 
 /// Backends in memory.
@@ -136,6 +151,8 @@ impl Default for Settings {
             brakes: BrakeRules::default(),
             quotas: Quotas::default(),
             realms: Realms::default(),
+            identity: IdentityConfig::default(),
+            sign_in: SignInSettings::default(),
             prefix: SessionPrefix::default(),
             log: LogSettings::default(),
         }

@@ -8,7 +8,7 @@ use crate::exit::{Code, Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::output::{print, tell};
 use crate::wire::{Ask, Session};
-use crate::world::{World, WorldArgs};
+use crate::world::{PERSON, World, WorldArgs};
 
 /// How long the desktop may take.
 const READY: Duration = Duration::from_secs(180);
@@ -84,6 +84,7 @@ fn guide(world: &World, session: &Session, address: &str) -> String {
         "
 {id} is ready.
 
+  Pages  {url}/desktops   (sign in as {PERSON}, password {PERSON})
   RDP    xfreerdp /v:{rdp} /u:{user} /p:{password} /cert:ignore
   VNC    {address}:{vnc}  (password {vnc_password})
   API    {url}/api/docs   (key in {key})

@@ -9,6 +9,7 @@ pub(crate) mod onlooker;
 pub(crate) mod quarantine;
 pub(crate) mod serve;
 pub(crate) mod session;
+pub(crate) mod user;
 mod watch;
 
 use crate::exit::Outcome;

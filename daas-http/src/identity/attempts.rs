@@ -24,7 +24,10 @@ pub(crate) enum Counted {
 }
 
 impl Counted {
+    /// However the name is spelt: `LAB\alice` and `alice@lab.test` are tries of one.
     pub(crate) fn account(realm: &str, name: &str) -> Self {
+        let name = name.rsplit_once('\\').map_or(name, |(_, name)| name);
+        let name = name.split_once('@').map_or(name, |(name, _)| name);
         Self::Account(realm.trim().to_lowercase(), name.trim().to_lowercase())
     }
 
@@ -136,7 +139,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_account_and_an_address_run_out_and_fill_again() {
         let attempts = attempts();
-        for spelling in ["alice", "ALICE", " alice"] {
+        for spelling in ["alice@lab.test", "LAB\\ALICE", " alice"] {
             attempts.take(&of(spelling, "192.0.2.1")).unwrap();
         }
         assert_eq!(attempts.take(&of("alice", "192.0.2.2")), Err(Duration::from_secs(10)));
