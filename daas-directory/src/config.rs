@@ -72,7 +72,7 @@ pub struct UsersConfig {
     /// The attribute with a group's name. Default `sAMAccountName`; plain LDAP `cn`.
     #[serde(default)]
     pub group_name_attribute: Option<String>,
-    /// How long a sign-in may take in all, however many servers are tried. Default 20 s.
+    /// How long a sign-in may take in all, however many servers are tried. Default 15 s.
     #[serde(default = "default_deadline", with = "humantime_serde")]
     pub deadline: Duration,
 }
@@ -141,7 +141,7 @@ impl UsersConfig {
 }
 
 fn default_deadline() -> Duration {
-    Duration::from_secs(20)
+    Duration::from_secs(15)
 }
 
 #[cfg(test)]

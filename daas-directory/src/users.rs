@@ -166,17 +166,21 @@ impl Users {
             let why = "somebody without a distinguished name".to_owned();
             return Err(connection.nonsense("look for people below", why));
         }
+        let principals = |user: &SearchEntry| match &self.spelling.principal_attribute {
+            Some(attribute) => values(user, attribute).to_vec(),
+            None => Vec::new(),
+        };
+        found.retain(|user| {
+            let names = values(user, &self.spelling.name_attribute);
+            self.spelling.means(asked, names, &principals(user))
+        });
         if found.len() > 1
-            && let (Asked::Principal(whole, _), Some(attribute)) =
-                (asked, &self.spelling.principal_attribute)
+            && let Asked::Principal(whole, _) = asked
         {
             // A name that was given goes before one that follows from the domain's, as it does when
             // Windows signs somebody in.
-            let given = |user: &SearchEntry| {
-                let whole = whole.to_lowercase();
-                values(user, attribute).iter().any(|name| name.to_lowercase() == whole)
-            };
-            found.retain(given);
+            let given = Asked::Principal(whole, None);
+            found.retain(|user| self.spelling.means(&given, &[], &principals(user)));
         }
         match (found.pop(), found.is_empty()) {
             (user, true) => Ok(user),

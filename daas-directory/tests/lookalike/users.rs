@@ -138,12 +138,10 @@ async fn nobody_is_let_in_by_an_answer_that_makes_no_sense() {
     let world = World::new();
     let flood = || (0..9).flat_map(|_| alice()).collect::<Vec<u8>>();
     let nameless = || entry("", &[("sAMAccountName", b"alice")]);
-    let unnamed = || entry(ALICE, &[("displayName", b"Alice")]);
     for (doing, page, kinds) in [
         ("success for who does not exist", Vec::new(), [Kind::Internal]),
         ("more entries than a page", flood(), [Kind::Internal]),
         ("no distinguished name", nameless(), [Kind::Internal]),
-        ("no name", unnamed(), [Kind::Internal]),
     ] {
         let server = Server::start(&world.authority, move |op, _| match op {
             Op::Search => Reply::page(&page, false),
@@ -181,6 +179,17 @@ async fn who_is_there_twice_is_nobody() {
     assert_eq!(verdict, Verdict::Refused(Refusal::Unknown));
     let wished = [(0, Op::Bind), (0, Op::Search), (1, Op::Prove)];
     assert_eq!(ops(&server), wished, "the same way as ever");
+}
+
+#[tokio::test]
+async fn who_is_found_by_another_name_is_not_who_was_asked_for() {
+    let world = World::new();
+    let server = knowing(&world, || Reply::refused(Op::Prove, 49)).await;
+    for name in ["alicé", "alice2", "LAB\\al ice"] {
+        let verdict = world.users(&[&server]).sign_in(name, &word()).await.unwrap();
+        assert_eq!(verdict, Verdict::Refused(Refusal::Unknown), "{name}");
+    }
+    assert!(server.heard().iter().all(|(_, _, name)| name != ALICE), "{:?}", server.heard());
 }
 
 #[tokio::test]
