@@ -2,7 +2,8 @@
 //! a bind as them, on a connection of its own.
 //!
 //! Who is not found is bound all the same, as somebody who does not exist: the server's work and
-//! ours are then those of a wrong password.
+//! ours are then those of a wrong password. What the server's work still tells is hidden by telling
+//! no refusal at once.
 
 use std::fmt::Write;
 
@@ -12,6 +13,7 @@ use daas_core::owner::Realms;
 use daas_core::secret::{Secret, random_token};
 use daas_core::{Operation, Result};
 use ldap3::{Scope, SearchEntry};
+use tokio::time::Instant;
 
 use crate::client::{Client, Connection, Query};
 use crate::computers::values;
@@ -117,6 +119,27 @@ impl Users {
                 field: "group_base",
                 name: self.groups.base.clone(),
             }),
+        }
+    }
+
+    /// Asks the directory what is worth asking, within the deadline.
+    async fn judge(
+        &self,
+        name: &str,
+        password: &Secret<String>,
+    ) -> std::result::Result<Verdict, DirectoryError> {
+        let word = password.expose();
+        // Servers in C end a password at its NUL: what begins with one is empty there.
+        if word.is_empty() || word.len() > PASSWORD_BYTES_MAX || word.contains('\0') {
+            return Ok(Verdict::Refused(Refusal::Password));
+        }
+        let Some(asked) = self.spelling.read(name) else {
+            return Ok(Verdict::Refused(Refusal::Unknown));
+        };
+        let after = self.config.deadline;
+        match tokio::time::timeout(after, self.ask(&asked, password)).await {
+            Ok(verdict) => verdict,
+            Err(_) => Err(DirectoryError::Late { of: &USERS, after }),
         }
     }
 
@@ -258,19 +281,11 @@ impl PasswordSource for Users {
     }
 
     async fn sign_in(&self, name: &str, password: &Secret<String>) -> Result<Verdict> {
-        let word = password.expose();
-        // Servers in C end a password at its NUL: what begins with one is empty there.
-        if word.is_empty() || word.len() > PASSWORD_BYTES_MAX || word.contains('\0') {
-            return Ok(Verdict::Refused(Refusal::Password));
+        let told = Instant::now() + self.config.refuse_after;
+        let verdict = self.judge(name, password).await;
+        if let Ok(Verdict::Refused(_)) = verdict {
+            tokio::time::sleep_until(told).await;
         }
-        let Some(asked) = self.spelling.read(name) else {
-            return Ok(Verdict::Refused(Refusal::Unknown));
-        };
-        let after = self.config.deadline;
-        let verdict = match tokio::time::timeout(after, self.ask(&asked, password)).await {
-            Ok(verdict) => verdict,
-            Err(_) => Err(DirectoryError::Late { of: &USERS, after }),
-        };
         verdict.map_err(|error| self.while_checking(error))
     }
 }

@@ -17,6 +17,7 @@ impl World {
         let urls = servers.iter().map(|server| server.url().parse().unwrap()).collect();
         UsersConfig {
             domains: vec!["LAB".to_owned()],
+            refuse_after: Duration::ZERO,
             ..UsersConfig::new(self.reach(urls), "lab", "DC=lab,DC=test")
         }
     }
@@ -93,6 +94,32 @@ async fn somebody_unknown_costs_what_a_wrong_password_costs() {
         unknown.heard().into_iter().filter(|h| h.1 == Op::Prove).map(|h| h.2).collect();
     assert!(names.len() == 2 && names[0] != names[1], "{names:?}");
     assert!(names[0].starts_with("CN=") && names[0].ends_with(",DC=lab,DC=test"), "{names:?}");
+}
+
+#[tokio::test]
+async fn no_refusal_is_told_at_once() {
+    let world = World::new();
+    let wrong = knowing(&world, || Reply::refused(Op::Prove, 49)).await;
+    let good = knowing(&world, || Reply::success(Op::Prove)).await;
+    let floor = Duration::from_secs(2);
+    let took = async |server: &Server, name: &str, password: Secret<String>| {
+        let config = UsersConfig { refuse_after: floor, ..world.users_config(&[server]) };
+        let users = Users::new(config).unwrap();
+        let started = Instant::now();
+        let verdict = users.sign_in(name, &password).await.unwrap();
+        (matches!(verdict, Verdict::Known(_)), started.elapsed())
+    };
+    let refused = tokio::join!(
+        took(&wrong, "alice", word()),
+        took(&wrong, "nobody", word()),
+        took(&wrong, "OTHER\\alice", word()),
+        took(&wrong, "alice", Secret::from("")),
+    );
+    for (known, time) in [refused.0, refused.1, refused.2, refused.3] {
+        assert!(!known && time >= floor, "{time:?}");
+    }
+    let (known, time) = took(&good, "alice", word()).await;
+    assert!(known && time < floor, "who is right does not wait: {time:?}");
 }
 
 #[tokio::test]
