@@ -286,9 +286,15 @@ fn judge(
         });
     }
     if let Some((task, why)) = told.failed {
+        if let Some(closed) = AnsibleError::of_vault(&why) {
+            return Err(closed);
+        }
         return Err(AnsibleError::Task { task, why, passing });
     }
     let stderr = secrets.scrub(&ended.stderr);
+    if let Some(closed) = AnsibleError::of_vault(&stderr) {
+        return Err(closed);
+    }
     let (playbook, exit) = (playbook.to_owned(), ended.status.to_string());
     let killed = ended.status.code().is_none();
     Err(AnsibleError::NotRun { playbook, exit, stderr, killed })

@@ -59,6 +59,9 @@ pub(crate) enum AnsibleError {
     /// The playbook ended without a failed task, but not well.
     #[error("the playbook {playbook} did not run to its end ({exit}): {stderr}")]
     NotRun { playbook: String, exit: String, stderr: String, killed: bool },
+    /// What is encrypted stays so.
+    #[error("the vault stays closed: {why}; {way_out}")]
+    Vault { why: String, way_out: &'static str, passing: bool },
     /// The playbook took too long.
     #[error(
         "the playbook {playbook} did not end within {} s (at {task:?}); \
@@ -87,6 +90,28 @@ pub(crate) enum AnsibleError {
 }
 
 impl AnsibleError {
+    /// Ansible's complaint about a vault in this text, if there is one: its line alone, as what a
+    /// password command says beside it is for nobody's eyes.
+    pub(crate) fn of_vault(text: &str) -> Option<Self> {
+        const COMPLAINTS: [(&str, &str); 3] = [
+            ("no vault secrets found", "set ansible.vault_password_file"),
+            ("Decryption failed", "ansible.vault_password_file holds, or prints, another password"),
+            ("vault password", "mend what ansible.vault_password_file names"),
+        ];
+        const BEFORE: [&str; 3] = ["[WARNING]: ", "[ERROR]: ", "ERROR! "];
+        let complaint = |line: &str| {
+            let small = line.to_lowercase();
+            let found = |said: &str| small.contains(&said.to_lowercase());
+            let (_, way_out) = COMPLAINTS.iter().find(|(said, _)| found(said))?;
+            let line = line.trim_end_matches(['.', ' ']);
+            let why = BEFORE.iter().find_map(|before| line.strip_prefix(before)).unwrap_or(line);
+            // A program that asks another machine may do better later.
+            let passing = found("vault password script");
+            Some(Self::Vault { why: why.to_owned(), way_out, passing })
+        };
+        text.lines().rev().find_map(complaint)
+    }
+
     fn kind(&self) -> Kind {
         match self {
             Self::Setting { .. }
@@ -97,6 +122,7 @@ impl AnsibleError {
             | Self::Administrator { .. }
             // A playbook tries again by itself what is worth it (`until`), or says so.
             | Self::Task { passing: false, .. }
+            | Self::Vault { passing: false, .. }
             | Self::JoinUnsaid { .. }
             | Self::NotJoined { .. } => Kind::Invalid,
             Self::HostKey { .. } | Self::Refused { .. } => Kind::Denied,
@@ -105,6 +131,7 @@ impl AnsibleError {
                 Kind::Exhausted
             }
             Self::Task { passing: true, .. }
+            | Self::Vault { passing: true, .. }
             | Self::NotStarted { .. }
             | Self::NoAddress
             | Self::NoAnswer { .. }

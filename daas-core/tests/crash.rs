@@ -2,18 +2,27 @@
 //! every way in which that call can go wrong.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use daas_core::Result;
 use daas_core::crash::{
-    InMemory, Lives, MakeStorage, Points, Storage, Story, every_point, late_effects,
-    several_at_once,
+    Backends, InFakes, InMemory, Lives, MakeStorage, Opened, Points, Storage, Story, Worlds,
+    every_point, every_point_in, late_effects, several_at_once,
 };
 use daas_core::event::What;
-use daas_core::ids::Version;
-use daas_core::layer::{Layer, Layered, StoreLayer};
+use daas_core::ids::{DeploymentId, Version};
+use daas_core::layer::{Layer, Layered, ProvisionerLayer, StoreLayer};
+use daas_core::machine::{
+    Destroyed, Ensured, Listed, MachineSpec, Observation, Power, Reservation,
+};
+use daas_core::progress::Progress;
+use daas_core::provisioner::Provisioner;
+use daas_core::secret::Secret;
 use daas_core::session::Phase;
 use daas_core::store::{Change, SessionStore};
+use daas_core::template::Template;
+use futures::FutureExt as _;
 
 fn in_memory() -> Arc<dyn Storage> {
     Arc::new(InMemory::default())
@@ -121,4 +130,132 @@ impl Storage for Forgetful {
 #[should_panic(expected = "a phase is missing")]
 fn a_store_that_loses_events_is_found_out() {
     every("ephemeral", &|| Arc::new(Forgetful::default()));
+}
+
+/// Backends of which the provisioner lies.
+#[derive(Debug)]
+struct Sabotaged {
+    below: InFakes,
+    sabotage: fn(Arc<dyn Provisioner>) -> Arc<dyn Provisioner>,
+}
+
+#[async_trait(?Send)]
+impl Backends for Sabotaged {
+    fn template(&self) -> Template {
+        self.below.template()
+    }
+
+    fn account(&self) -> Option<(String, Secret<String>)> {
+        self.below.account()
+    }
+
+    async fn open(&self, deployment: &DeploymentId) -> Result<Opened> {
+        let opened = self.below.open(deployment).await?;
+        let provisioners = opened.provisioners.into_iter().map(self.sabotage).collect();
+        Ok(Opened { provisioners, ..opened })
+    }
+
+    async fn kill(&self) {
+        self.below.kill().await;
+    }
+
+    async fn machines(&self) -> Vec<String> {
+        self.below.machines().await
+    }
+
+    async fn effects(&self) -> Vec<String> {
+        self.below.effects().await
+    }
+
+    async fn traces(&self) -> Vec<String> {
+        self.below.traces().await
+    }
+
+    async fn doubled(&self) -> Vec<String> {
+        self.below.doubled().await
+    }
+
+    async fn close(&self) {
+        self.below.close().await;
+    }
+}
+
+fn sabotaged(sabotage: fn(Arc<dyn Provisioner>) -> Arc<dyn Provisioner>) {
+    let backends = move || {
+        let below = InFakes::default();
+        async move { Arc::new(Sabotaged { below, sabotage }) as Arc<dyn Backends> }.boxed_local()
+    };
+    let worlds = Worlds { backends: &backends, ..Worlds::in_memory(&in_memory) };
+    judge(&every_point_in(&Story::named("ephemeral"), &worlds, Points::All));
+}
+
+/// Makes a second machine beside the first, and removes it before anybody looks.
+#[derive(Debug)]
+struct Doubles(Arc<dyn Provisioner>);
+
+impl Layer for Doubles {}
+
+#[async_trait]
+impl ProvisionerLayer for Doubles {
+    fn below(&self) -> &dyn Provisioner {
+        self.0.as_ref()
+    }
+
+    async fn ensure(
+        &self,
+        reservation: &Reservation,
+        spec: &MachineSpec,
+        power: Power,
+        progress: &Progress,
+    ) -> Result<Ensured> {
+        let machine = "9999".parse()?;
+        let second = Reservation { machine, uuid: None, ..reservation.clone() };
+        self.0.ensure(&second, spec, power, progress).await?;
+        self.0.destroy(&second).await?;
+        self.0.ensure(reservation, spec, power, progress).await
+    }
+}
+
+#[test]
+#[should_panic(expected = "made more than once")]
+fn a_provisioner_that_makes_two_is_found_out() {
+    sabotaged(|below| Arc::new(Layered(Doubles(below))));
+}
+
+/// Says of every machine that it is gone, once one was to be removed, and does nothing.
+#[derive(Debug)]
+struct Forgets {
+    below: Arc<dyn Provisioner>,
+    forgotten: AtomicBool,
+}
+
+impl Layer for Forgets {}
+
+#[async_trait]
+impl ProvisionerLayer for Forgets {
+    fn below(&self) -> &dyn Provisioner {
+        self.below.as_ref()
+    }
+
+    async fn observe(&self, reservation: &Reservation) -> Observation {
+        if self.forgotten.load(Ordering::SeqCst) {
+            return Observation::Absent;
+        }
+        self.below.observe(reservation).await
+    }
+
+    async fn destroy(&self, _: &Reservation) -> Result<Destroyed> {
+        self.forgotten.store(true, Ordering::SeqCst);
+        Ok(Destroyed::Gone)
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+#[should_panic(expected = "machines are left")]
+fn a_provisioner_that_forgets_a_machine_is_found_out() {
+    sabotaged(|below| Arc::new(Layered(Forgets { below, forgotten: AtomicBool::new(false) })));
 }

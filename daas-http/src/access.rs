@@ -6,14 +6,16 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use daas_core::access::Role;
+use daas_core::access::{Role, SignIn};
 use daas_core::engine::Caller;
 use daas_core::secret::sha256_hex;
 use http::uri::Authority;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 
 use crate::app::App;
-use crate::config::Network;
+use crate::config::{Network, Tls};
+use crate::identity::{self, cookie};
+use crate::portal;
 use crate::problem::Problem;
 use crate::routes::{Pace, Route};
 
@@ -29,8 +31,10 @@ const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
 pub enum Who {
     /// Everybody: it tells nothing of anyone.
     Anyone,
-    /// Who has a key of this role or a higher one.
+    /// Who has a key of this role or a higher one, or has signed in as such.
     Key(Role),
+    /// Who has signed in with this role or a higher one: a page for people.
+    Person(Role),
     /// The same, and without a key whoever calls from a monitoring network.
     Monitoring,
     /// Whoever calls from one of the networks of the compatible API.
@@ -43,27 +47,60 @@ pub enum Who {
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
+/// Where a request comes from, seen through trusted proxies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) client: IpAddr,
+    /// Whether it came over TLS.
+    pub(crate) secure: bool,
+}
+
+/// Who a request was let in as.
+enum Admitted {
+    /// Anybody, or known by their address.
+    Nobody,
+    /// A program with a key.
+    Program(Caller),
+    /// Somebody in a browser.
+    Person(SignIn),
+}
+
 /// Lets a request pass to its handler, or not.
 pub(crate) async fn guard(
     State((app, route)): State<(App, &'static Route)>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let client = client(&app, &request);
-    match admit(&app, route, client, request.headers(), host(&request)).await {
-        Ok(Some(caller)) => {
-            request.extensions_mut().insert(caller);
+    let origin = Origin { client: client(&app, &request), secure: is_secure(&app, &request) };
+    let admitted = match admit(&app, route, origin, request.headers(), host(&request)).await {
+        Ok(admitted) => admitted,
+        Err(problem) if problem.status == StatusCode::UNAUTHORIZED && route.is_for_people() => {
+            return portal::to_sign_in(request.method(), request.uri());
         }
-        Ok(None) => {}
         Err(problem) => return problem.into_response(),
-    }
-    if request.method() != Method::GET && is_cross_site(request.headers()) {
+    };
+    let changes = request.method() != Method::GET && request.method() != Method::HEAD;
+    let lent = is_cross_site(request.headers())
+        // A browser always says from where; what does not is no browser, and has no sign-in of its own.
+        || (matches!(admitted, Admitted::Person(_)) && !says_its_site(request.headers()));
+    if changes && lent {
         let why = "a page of another site may not do this";
         return match route.who {
-            Who::CompatNetwork => Problem::unauthorized(why),
+            Who::CompatNetwork | Who::Guest => Problem::unauthorized(why),
             _ => Problem::forbidden(why),
         }
         .into_response();
+    }
+    request.extensions_mut().insert(origin);
+    match admitted {
+        Admitted::Nobody => {}
+        Admitted::Program(caller) => {
+            request.extensions_mut().insert(caller);
+        }
+        Admitted::Person(sign_in) => {
+            request.extensions_mut().insert(identity::caller(&sign_in));
+            request.extensions_mut().insert(sign_in);
+        }
     }
     let answer = next.run(request);
     match route.pace {
@@ -78,10 +115,11 @@ pub(crate) async fn guard(
 async fn admit(
     app: &App,
     route: &Route,
-    client: IpAddr,
+    origin: Origin,
     headers: &HeaderMap,
     host: Option<Authority>,
-) -> Result<Option<Caller>, Problem> {
+) -> Result<Admitted, Problem> {
+    let client = origin.client;
     let within = |networks: &[Network]| networks.iter().any(|n| n.contains(client));
     let keyless = match route.who {
         Who::CompatNetwork => within(&app.config.compat.networks),
@@ -97,12 +135,41 @@ async fn admit(
     }
     match route.who {
         // The guest's own token is checked with its report, in one look at the record.
-        Who::Anyone | Who::Guest => Ok(None),
-        Who::CompatNetwork | Who::Monitoring if keyless => Ok(None),
+        Who::Anyone | Who::Guest => Ok(Admitted::Nobody),
+        Who::CompatNetwork | Who::Monitoring if keyless => Ok(Admitted::Nobody),
         Who::CompatNetwork => Err(Problem::unauthorized("not from this network")),
-        Who::Monitoring => caller(app, headers, Role::Operator).await.map(Some),
-        Who::Key(role) => caller(app, headers, role).await.map(Some),
+        Who::Monitoring => caller(app, headers, Role::Operator).await.map(Admitted::Program),
+        Who::Person(role) => match person(app, headers, origin).await? {
+            Some(sign_in) => enough(sign_in.role, role).map(|()| Admitted::Person(sign_in)),
+            None => Err(Problem::unauthorized("sign in first")),
+        },
+        Who::Key(role) => {
+            // A key that is shown speaks, be there a cookie or not.
+            if !headers.contains_key(header::AUTHORIZATION)
+                && let Some(sign_in) = person(app, headers, origin).await?
+            {
+                return enough(sign_in.role, role).map(|()| Admitted::Person(sign_in));
+            }
+            caller(app, headers, role).await.map(Admitted::Program)
+        }
     }
+}
+
+fn enough(has: Role, needs: Role) -> Result<(), Problem> {
+    if has < needs {
+        return Err(Problem::forbidden(format!("this needs the role {}", name(needs))));
+    }
+    Ok(())
+}
+
+/// Who has signed in with the browser that sends this.
+async fn person(app: &App, headers: &HeaderMap, origin: Origin) -> Result<Option<SignIn>, Problem> {
+    let Some(identity) = &app.identity else { return Ok(None) };
+    let Some(token) = cookie::token(headers, origin.secure) else { return Ok(None) };
+    let sign_ins = app.engine.store().sign_ins();
+    let found = identity.signed_in(&token, sign_ins.as_ref(), app.engine.clock().now());
+    let found = tokio::time::timeout(LOOK_UP_DEADLINE, found).await;
+    Ok(found.map_err(|_| Problem::unavailable("the store does not answer; try again"))??)
 }
 
 /// Whose key the request carries.
@@ -118,9 +185,7 @@ async fn caller(app: &App, headers: &HeaderMap, role: Role) -> Result<Caller, Pr
     let found = tokio::time::timeout(LOOK_UP_DEADLINE, keys.key_by_hash(&hash)).await;
     let late = |_| Problem::unavailable("the store does not answer; try again");
     let found = found.map_err(late)??.ok_or_else(unknown)?;
-    if found.role < role {
-        return Err(Problem::forbidden(format!("this needs the role {}", name(role))));
-    }
+    enough(found.role, role)?;
     Ok(Caller { owner: found.owner, organisation: found.organisation, role: found.role })
 }
 
@@ -141,24 +206,39 @@ pub(crate) fn name(role: Role) -> &'static str {
 
 /// The nearest address that is not a trusted proxy's.
 fn client(app: &App, request: &Request) -> IpAddr {
-    // Without a peer (a request made in this process) nobody's address is trusted.
-    let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let peer = request.extensions().get::<Peer>().map_or(nobody, |Peer(peer)| peer.ip());
-    let trusted = |a: IpAddr| app.config.trusted_proxies.iter().any(|n| n.contains(a));
-    if !trusted(peer) {
+    let peer = peer(request);
+    if !trusted(app, peer) {
         return peer;
     }
     let hops = request.headers().get_all("x-forwarded-for").iter().rev();
     let hops = hops.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
     let mut nearest = peer;
     for hop in hops {
-        let Ok(address) = hop.trim().parse::<IpAddr>() else { return nobody };
+        let Ok(address) = hop.trim().parse::<IpAddr>() else { return NOBODY };
         nearest = address;
-        if !trusted(address) {
+        if !trusted(app, address) {
             break;
         }
     }
     nearest
+}
+
+/// Whether nobody could read it on its way: our own TLS, or a trusted proxy's, which says so.
+fn is_secure(app: &App, request: &Request) -> bool {
+    let forwarded = request.headers().get("x-forwarded-proto").and_then(|v| v.to_str().ok());
+    let proxied = trusted(app, peer(request)) && forwarded.is_some_and(|s| s.trim() == "https");
+    proxied || app.config.tls != Tls::None
+}
+
+/// Without a peer (a request made in this process) nobody's address is trusted.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+fn peer(request: &Request) -> IpAddr {
+    request.extensions().get::<Peer>().map_or(NOBODY, |Peer(peer)| peer.ip())
+}
+
+fn trusted(app: &App, address: IpAddr) -> bool {
+    app.config.trusted_proxies.iter().any(|network| network.contains(address))
 }
 
 /// The host that the request names; absent in HTTP/1.0. One that cannot be read is nobody's.
@@ -192,6 +272,11 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
         }
         (Some(_), None) => true,
     }
+}
+
+/// Whether a browser says from where this was sent, so that [`is_cross_site`] can tell.
+fn says_its_site(headers: &HeaderMap) -> bool {
+    headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN)
 }
 
 #[cfg(test)]

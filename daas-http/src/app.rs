@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::HttpConfig;
 use crate::health::Readiness;
+use crate::identity::Identity;
 use crate::v1::seats::Seats;
 
 /// What the server needs but does not make itself.
@@ -23,6 +24,8 @@ pub struct Extra {
     pub zone: Option<TimeZone>,
     /// Which spellings of an owner are one.
     pub realms: Realms,
+    /// Who may sign in; absent: nobody, and callers have API keys alone.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl std::fmt::Debug for Extra {
@@ -42,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Option<PrometheusHandle>,
     pub(crate) zone: TimeZone,
     pub(crate) realms: Realms,
+    pub(crate) identity: Option<Arc<Identity>>,
     /// Cancelled when the server stops: what blocks by design ends then.
     pub(crate) stopping: CancellationToken,
     /// Work that outlives its request: the end of abandoned desktops.
@@ -58,6 +62,7 @@ impl App {
             metrics: extra.metrics,
             zone: extra.zone.unwrap_or_else(TimeZone::system),
             realms: extra.realms,
+            identity: extra.identity,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             streams: Seats::new(config.limits.streams, config.limits.streams_of_one),

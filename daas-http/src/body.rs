@@ -31,6 +31,20 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     }
 }
 
+/// A form's fields, in a body of at most `limits.body_bytes`.
+pub(crate) struct Form<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Form<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let bytes = read(request, app).await?;
+        // The reason may hold what was written, a password perhaps.
+        let wrong = |_| Problem::invalid("form", "a field is missing or cannot be read");
+        serde_urlencoded::from_bytes(&bytes).map(Self).map_err(wrong)
+    }
+}
+
 /// What is wrong with a value, its place left aside where the field's name tells it.
 fn plain(why: &serde_json::Error) -> String {
     let text = why.to_string();

@@ -34,6 +34,8 @@ pub struct HttpConfig {
     pub monitoring_networks: Vec<Network>,
     /// Proxies whose `X-Forwarded-For` is believed. Default none.
     pub trusted_proxies: Vec<Network>,
+    /// The pages for people.
+    pub portal: PortalConfig,
     /// The bounds.
     pub limits: HttpLimits,
 }
@@ -49,8 +51,23 @@ impl Default for HttpConfig {
             compat: CompatConfig::default(),
             monitoring_networks: Network::loopback(),
             trusted_proxies: Vec::new(),
+            portal: PortalConfig::default(),
             limits: HttpLimits::default(),
         }
+    }
+}
+
+/// The pages for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PortalConfig {
+    /// What they are called, in every title. Default `Desktops`.
+    pub name: String,
+}
+
+impl Default for PortalConfig {
+    fn default() -> Self {
+        Self { name: "Desktops".to_owned() }
     }
 }
 

@@ -58,5 +58,5 @@ fn router(app: &App, listeners: &[Listener]) -> Router {
         let guarded = from_fn_with_state((app.clone(), route), guard);
         router.route(route.path, (route.handler)().route_layer(guarded))
     });
-    wrap(router).with_state(app.clone())
+    wrap(router, app).with_state(app.clone())
 }

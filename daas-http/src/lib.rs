@@ -7,6 +7,7 @@
 //! is how every refusal looks; `wrap` is what every answer passes through.
 //!
 //! - `v1`: the REST API, asynchronous: 202 and events
+//! - `portal`: the pages for people, and [`identity`]: who signs in to them
 //! - `compat`: what the clients of the earlier Flask orchestrator call; blocks until ready
 //! - `guest`: where guests report their use, on a listener of their own
 //! - `health`: whether the process, its store and its hypervisors are there, and the metrics
@@ -23,9 +24,11 @@ mod docs;
 mod face;
 mod guest;
 mod health;
+pub mod identity;
 mod listeners;
 mod metrics_text;
 mod openapi;
+mod portal;
 pub mod problem;
 pub mod routes;
 mod server;
@@ -35,7 +38,7 @@ mod v1;
 mod wrap;
 
 pub use crate::app::Extra;
-pub use crate::config::{CompatConfig, HttpConfig, HttpLimits, Network, Tls};
+pub use crate::config::{CompatConfig, HttpConfig, HttpLimits, Network, PortalConfig, Tls};
 pub use crate::face::Face;
 pub use crate::listeners::{Addresses, Listeners, ServeError};
 pub use crate::server::Server;

@@ -27,7 +27,8 @@ pub(crate) async fn document() -> Response {
 
 fn whole() -> Value {
     let mut paths = Map::new();
-    for route in ROUTES.iter().filter(|route| route.listener != Listener::Guests) {
+    let described = |route: &&Route| route.listener != Listener::Guests && !route.page;
+    for route in ROUTES.iter().filter(described) {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.verb.as_str().to_lowercase()] = operation(route);
     }
@@ -111,6 +112,9 @@ fn who(who: Who) -> String {
         Who::Anyone => "For everybody.".to_owned(),
         Who::Key(Role::Admin) => "Needs a key of the role admin.".to_owned(),
         Who::Key(role) => format!("Needs a key of the role {} or a higher one.", name(role)),
+        Who::Person(role) => {
+            format!("Needs a sign-in with the role {} or a higher one.", name(role))
+        }
         Who::Monitoring => {
             "Needs a key of the role operator, or a call from a monitoring network.".to_owned()
         }
@@ -123,7 +127,7 @@ fn who(who: Who) -> String {
 fn briefly(who: Who) -> &'static str {
     match who {
         Who::Anyone => "everybody",
-        Who::Key(role) => name(role),
+        Who::Key(role) | Who::Person(role) => name(role),
         Who::Monitoring => "monitoring",
         Who::CompatNetwork => "network",
         Who::Guest => "guest",

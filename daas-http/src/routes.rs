@@ -8,7 +8,7 @@ use daas_core::access::Role;
 
 use crate::access::Who;
 use crate::app::App;
-use crate::{compat, docs, guest, health, metrics_text, openapi, v1};
+use crate::{compat, docs, guest, health, metrics_text, openapi, portal, v1};
 
 /// Which listener serves a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub struct Route {
     pub who: Who,
     /// How long it may take.
     pub pace: Pace,
+    /// Whether it is for people in a browser, not for programs.
+    pub page: bool,
     /// What it does, in a sentence.
     pub summary: &'static str,
     /// Its query's fields and what they mean.
@@ -101,12 +103,18 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether it is a page for people who have signed in: who has not is sent to do so.
+    pub fn is_for_people(&self) -> bool {
+        matches!(self.who, Who::Person(_))
+    }
+
     /// The statuses with which it refuses.
     pub fn refusals(&self) -> Vec<u16> {
         let by_who: &[u16] = match self.who {
             Who::Anyone => &[],
             // The look-up of a key needs the store.
             Who::Key(_) | Who::Monitoring => &[401, 403, 503],
+            Who::Person(_) => &[303, 403, 503],
             Who::CompatNetwork | Who::Guest => &[401],
         };
         let mut all: Vec<u16> = by_who.iter().chain(self.refuses).copied().collect();
@@ -124,6 +132,7 @@ impl Route {
             listener: Listener::Main,
             who: Who::Anyone,
             pace: Pace::Quick,
+            page: false,
             summary: "",
             query: &[],
             takes: None,
@@ -131,6 +140,11 @@ impl Route {
             refuses: &[],
             handler,
         }
+    }
+
+    /// The same for people: refusals are pages, and it is no part of the API's description.
+    const fn page(verb: Verb, path: &'static str, handler: fn() -> MethodRouter<App>) -> Self {
+        Self { page: true, ..Self::new(verb, path, handler) }
     }
 }
 
@@ -142,6 +156,9 @@ const fn text(media: &'static str, means: &'static str) -> Gives {
     Gives { status: 200, means, body: Body::Text(media) }
 }
 
+const PERSON: Who = Who::Person(Role::User);
+const PAGE: &[Gives] = &[text("text/html", "The page.")];
+const GO: &[Gives] = &[Gives { status: 303, means: "Done; see there.", body: Body::Empty }];
 const USER: Who = Who::Key(Role::User);
 const OPERATOR: Who = Who::Key(Role::Operator);
 const ADMIN: Who = Who::Key(Role::Admin);
@@ -156,6 +173,11 @@ const LIST_QUERY: &[(&str, &str)] = &[
     ("limit", "at most so many, 1 to 1,000; 100 unless said"),
     ("page", "what the page before answered as next"),
 ];
+
+/// Whether a path's pattern is a page's.
+pub(crate) fn is_page(pattern: &str) -> bool {
+    ROUTES.iter().any(|route| route.page && route.path == pattern)
+}
 
 /// All routes.
 pub static ROUTES: &[Route] = &[
@@ -335,6 +357,88 @@ pub static ROUTES: &[Route] = &[
         gives: &[json(200, "The figures.", "Figures")],
         refuses: &[503],
         ..Route::new(Verb::Get, "/api/metrics", || get(health::figures))
+    },
+    // -- pages for people
+    Route {
+        summary: "Asks who somebody is.",
+        gives: PAGE,
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/sign-in", || get(portal::ask_sign_in))
+    },
+    Route {
+        summary: "Signs somebody in.",
+        takes: Some("SignIn"),
+        gives: GO,
+        refuses: &[400, 401, 403, 404, 413, 429, 503],
+        ..Route::page(Verb::Post, "/sign-in", || post(portal::sign_in))
+    },
+    Route {
+        who: PERSON,
+        summary: "Signs somebody out.",
+        gives: GO,
+        refuses: &[409],
+        ..Route::page(Verb::Post, "/sign-out", || post(portal::sign_out))
+    },
+    Route {
+        who: PERSON,
+        summary: "Shows one's desktops, or everybody's to operators.",
+        gives: PAGE,
+        refuses: &[400],
+        ..Route::page(Verb::Get, "/desktops", || get(portal::list))
+    },
+    Route {
+        who: PERSON,
+        summary: "Asks for a desktop.",
+        takes: Some("PageWish"),
+        gives: GO,
+        refuses: &[400, 404, 409, 413, 429],
+        ..Route::page(Verb::Post, "/desktops", || post(portal::create))
+    },
+    Route {
+        who: PERSON,
+        summary: "Shows what can be asked for.",
+        gives: PAGE,
+        ..Route::page(Verb::Get, "/desktops/new", || get(portal::new))
+    },
+    Route {
+        who: PERSON,
+        summary: "Shows a desktop.",
+        gives: PAGE,
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/desktops/{id}", || get(portal::show))
+    },
+    Route {
+        who: PERSON,
+        summary: "Asks whether a desktop is really to be deleted.",
+        gives: PAGE,
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/desktops/{id}/deletion", || get(portal::confirm))
+    },
+    Route {
+        who: PERSON,
+        summary: "Stops, starts, restarts, extends or deletes a desktop.",
+        gives: GO,
+        refuses: &[404, 409],
+        ..Route::page(Verb::Post, "/desktops/{id}/{act}", || post(portal::act))
+    },
+    Route {
+        who: PERSON,
+        summary: "Shows where one is signed in.",
+        gives: PAGE,
+        ..Route::page(Verb::Get, "/account", || get(portal::account))
+    },
+    Route {
+        who: PERSON,
+        summary: "Ends a sign-in of one's own.",
+        gives: GO,
+        refuses: &[404],
+        ..Route::page(Verb::Post, "/account/sign-ins/{name}/end", || post(portal::end_sign_in))
+    },
+    Route {
+        summary: "The pages' style or script.",
+        gives: &[text("text/plain", "The file.")],
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/assets/{file}", || get(portal::file))
     },
     // -- the API of the earlier orchestrator
     Route {

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
-use axum::middleware::{Next, from_fn};
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use daas_core::Kind;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -16,7 +16,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, debug, error, info_span};
 
 use crate::app::App;
+use crate::portal::{self, Words};
 use crate::problem::Problem;
+use crate::routes;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The headers of every answer. Pages run only our own scripts, and nobody frames them.
@@ -33,7 +35,7 @@ const SECURITY: [(HeaderName, &str); 5] = [
 ];
 
 /// Wraps all of `router`, its 404 and 405 included.
-pub(crate) fn wrap(router: Router<App>) -> Router<App> {
+pub(crate) fn wrap(router: Router<App>, app: &App) -> Router<App> {
     router
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async |method: Method| {
@@ -41,12 +43,14 @@ pub(crate) fn wrap(router: Router<App>) -> Router<App> {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, Kind::Unsupported, why)
         })
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(finish))
+        .layer(from_fn_with_state(app.clone(), finish))
 }
 
-async fn finish(request: Request, next: Next) -> Response {
+async fn finish(State(app): State<App>, request: Request, next: Next) -> Response {
     let id = mint_id();
     let method = request.method().clone();
+    let words = Words::wanted(request.headers());
+    let reads_pages = reads_pages(&request);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str).to_owned();
     let span = info_span!("request", id, %method, route);
@@ -54,7 +58,13 @@ async fn finish(request: Request, next: Next) -> Response {
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = present(problem, &response, &route, &id);
+        let brand = &app.config.portal.name;
+        let page = (reads_pages || routes::is_page(&route))
+            .then(|| portal::refusal(brand, words, &problem, &id));
+        response = match page.flatten() {
+            Some(page) => page,
+            None => present(problem, &response, &route, &id),
+        };
     }
     let took = began.elapsed();
     span.in_scope(|| debug!(status = status.as_u16(), ms = took.as_millis() as u64, "answered"));
@@ -73,6 +83,13 @@ async fn finish(request: Request, next: Next) -> Response {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+/// Whether a person looks for something that is nowhere, with a browser.
+fn reads_pages(request: &Request) -> bool {
+    let accepts = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let is_api = request.uri().path().starts_with("/api/");
+    !is_api && accepts.is_some_and(|accepts| accepts.contains("text/html"))
 }
 
 /// The refusal as the caller's API writes it, with the headers it already has.

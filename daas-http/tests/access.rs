@@ -11,11 +11,28 @@ use daas_core::session::Phase;
 use daas_http::routes::{Listener, ROUTES, Route};
 use daas_http::{CompatConfig, HttpConfig};
 use http::Request;
-use world::{Answer, Wanted, World, check_golden, from, request, send, with_body, with_key};
+use world::{
+    Answer, Wanted, World, check_golden, from, request, send, with_body, with_cookie, with_fields,
+    with_key,
+};
 
 const ELSEWHERE: &str = "203.0.113.9";
-const CALLERS: [&str; 8] =
-    ["anonymous", "elsewhere", "alice", "bob", "operator", "admin", "guest", "other-guest"];
+const CALLERS: [&str; 13] = [
+    "anonymous",
+    "elsewhere",
+    "alice",
+    "bob",
+    "operator",
+    "admin",
+    "guest",
+    "other-guest",
+    // In a browser, and in one that another site's page lends.
+    "signed:alice",
+    "signed:bob",
+    "signed:olga",
+    "signed:root",
+    "lent:alice",
+];
 
 #[tokio::test]
 async fn every_route_answers_whom_its_row_says() {
@@ -27,11 +44,12 @@ async fn every_route_answers_whom_its_row_says() {
             let world = World::new().await;
             let id = world.asked().await;
             world.phase(&id, Phase::Ready).await;
-            let status = call(&world, route, caller, &id).await;
+            let (status, sent_to) = call(&world, route, caller, &id).await;
             let described = route.gives.iter().map(|g| g.status).chain(route.refusals());
             let described: Vec<u16> = described.collect();
             assert!(described.contains(&status), "{} {caller}: {status} not described", route.path);
-            write!(matrix, " {caller}={status}").unwrap();
+            let sent_to = if sent_to.starts_with("/sign-in") { ">sign-in" } else { "" };
+            write!(matrix, " {caller}={status}{sent_to}").unwrap();
             world.stop().await;
         }
         matrix.push('\n');
@@ -39,10 +57,23 @@ async fn every_route_answers_whom_its_row_says() {
     check_golden("access.txt", &matrix);
 }
 
-/// The status that `caller` gets for `route` on alice's session `id`.
-async fn call(world: &World, route: &Route, caller: &str, id: &str) -> u16 {
-    let path = route.path.replace("{id}", id).replace("{name}", "bob").replace("{file}", "docs.js");
-    let request = with_body(request(route.verb.as_str(), &path), body(route, id));
+/// The status that `caller` gets for `route` on alice's session `id`, and where they are sent.
+async fn call(world: &World, route: &Route, caller: &str, id: &str) -> (u16, String) {
+    let file = if route.page { "portal.js" } else { "docs.js" };
+    let path = route.path.replace("{id}", id).replace("{name}", "bob").replace("{file}", file);
+    let path = path.replace("{act}", "delete");
+    let mut request = request(route.verb.as_str(), &path);
+    if let Some((how, name)) = caller.split_once(':') {
+        let cookie = world.sign_in(name).await;
+        let site = if how == "lent" { "cross-site" } else { "same-origin" };
+        request = with_cookie(request, &cookie);
+        request.headers_mut().insert("sec-fetch-site", site.parse().unwrap());
+    }
+    let request = match route.takes {
+        Some("SignIn") => with_fields(request, "name=alice&password=wrong"),
+        Some("PageWish") => with_fields(request, "template=lab&once=1"),
+        _ => with_body(request, body(route, id)),
+    };
     let request = from(request, if caller == "elsewhere" { ELSEWHERE } else { "127.0.0.1" });
     let token = |id: &str| world.engine.key().guest_token(&id.parse().unwrap(), 1).expose().clone();
     let key = match caller {
@@ -58,7 +89,9 @@ async fn call(world: &World, route: &Route, caller: &str, id: &str) -> u16 {
         Listener::Guests => world.face.guests.clone(),
         Listener::Main | Listener::Compat => world.face.main.clone(),
     };
-    send(router, with_key(request, &key)).await.status().as_u16()
+    let answer = send(router, with_key(request, &key)).await;
+    let sent_to = answer.headers().get("location").map(|to| to.to_str().unwrap().to_owned());
+    (answer.status().as_u16(), sent_to.unwrap_or_default())
 }
 
 fn body(route: &Route, id: &str) -> String {

@@ -6,6 +6,8 @@ mod world;
 
 use std::collections::BTreeSet;
 
+use daas_core::session::Phase;
+use daas_http::routes::{ROUTES, Verb};
 use world::{Answer, Wanted, World, request, send};
 
 /// What `text` refers to by `href`, `src` or an import.
@@ -15,19 +17,23 @@ fn references(text: &str) -> BTreeSet<String> {
     found.filter_map(|rest| rest.split(['"', ')']).next()).map(str::to_owned).collect()
 }
 
-#[tokio::test]
-async fn pages_need_nothing_but_this_server() {
-    let world = World::with(Wanted { idle_engine: true, ..Wanted::default() }).await;
-    let mut open = vec!["/".to_owned(), "/api/docs".to_owned()];
+/// All that is reached from `starts` by the browser with `cookie`.
+async fn crawl(world: &World, cookie: &str, starts: &[&str]) -> BTreeSet<String> {
+    let mut open: Vec<String> = starts.iter().map(|&start| start.to_owned()).collect();
     let mut seen = BTreeSet::new();
     while let Some(path) = open.pop() {
         if !seen.insert(path.clone()) {
             continue;
         }
-        let answer = world.get(&path, "").await;
+        let answer = world.page(&path, cookie).await;
+        if cookie.is_empty() && answer.status == 303 {
+            open.push(answer.header("location").to_owned());
+            continue;
+        }
         assert_eq!(answer.status, 200, "{path}");
         let policy = answer.header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
         let media = answer.header("content-type").to_owned();
         if !["html", "css", "javascript", "svg"].iter().any(|sort| media.contains(sort)) {
             continue;
@@ -46,10 +52,34 @@ async fn pages_need_nothing_but_this_server() {
             open.push(full);
         }
     }
+    seen
+}
+
+#[tokio::test]
+async fn pages_need_nothing_but_this_server() {
+    let world = World::with(Wanted { idle_engine: true, ..Wanted::default() }).await;
+    let seen = crawl(&world, "", &["/", "/api/docs", "/sign-in"]).await;
     for needed in ["docs.js", "try.js", "style.css", "icon.svg"] {
         assert!(seen.contains(&format!("/api/docs/{needed}")), "{needed} in {seen:?}");
     }
-    assert!(seen.contains("/api/v1/openapi.json"), "{seen:?}");
+    for needed in ["/api/v1/openapi.json", "/assets/portal.css", "/assets/portal.js"] {
+        assert!(seen.contains(needed), "{needed} in {seen:?}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_pages_for_people_lead_everywhere_and_need_nothing_else() {
+    let world = World::new().await;
+    let (cookie, id) = (world.sign_in("alice").await, world.asked().await);
+    world.phase(&id, Phase::Ready).await;
+    let seen = crawl(&world, &cookie, &["/desktops"]).await;
+    let all = ROUTES.iter().filter(|route| route.page && route.verb == Verb::Get);
+    for route in all.filter(|route| route.is_for_people()) {
+        let path = route.path.replace("{id}", &id);
+        assert!(seen.contains(&path), "no page leads to {path}: {seen:?}");
+    }
+    assert!(seen.contains(&format!("/api/v1/sessions/{id}/rdp")));
     world.stop().await;
 }
 

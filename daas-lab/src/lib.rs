@@ -19,6 +19,7 @@ mod cgroup;
 pub mod domain;
 pub mod error;
 mod guest;
+mod kernel;
 mod lab;
 mod leaks;
 mod process;

@@ -1,5 +1,6 @@
-//! Whether passwords arrive unharmed and are seen nowhere: a table of odd ones, and a watch over
-//! what every process of the machine shows, those in guests among them.
+//! Whether passwords arrive unharmed and are seen nowhere: a table of odd ones, logins with them, a
+//! watch over what every process of the machine shows, those in guests among them, and a search of
+//! what a guest keeps.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,6 +17,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::LabError;
+use crate::guest::{NspawnGuest, Output};
+use crate::lab::Lab;
+use crate::rdp::{RdpClient, RdpTarget};
 
 /// In every odd password, and nowhere else: where it is found, a password is.
 pub const MARK: &str = "Zq7Wk";
@@ -28,6 +32,26 @@ const BYTES_MAX: usize = 104;
 
 /// The pause between two looks at all processes.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// How many colours only a desktop shows, and how long it may take to.
+const COLOURS: u64 = 1000;
+const DESKTOP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Prints the files that hold one of the texts on standard input, then such lines of the journal. The
+/// first argument is one of the texts, which it leaves in both. What the lab's stand-in for the
+/// kernel's cifs keeps, the kernel would.
+const SEARCH: &str = r#"
+set -e
+texts=$(mktemp); trap 'rm -f "$texts" /var/tmp/canary' EXIT
+cat >"$texts"
+printf %s "$1" >/var/tmp/canary
+grep -rlaFs --file="$texts" --exclude="${texts##*/}" --exclude-dir='mount-cifs.*' \
+    /etc /home /root /run /tmp /var || true
+# Only now: the journal is files as well.
+printf '%s\n' "$1" | systemd-cat
+journalctl --sync
+journalctl --no-pager --all | grep -aF --file="$texts" || true
+"#;
 
 /// Passwords as odd as any can be that is allowed, up to 104 bytes.
 pub fn odd_passwords() -> Vec<String> {
@@ -115,6 +139,62 @@ impl Watch {
         seen.extend(log.lines().filter(holds).map(str::to_owned));
         Ok(seen)
     }
+}
+
+/// Logs in with this password by PAM and by RDP, and not by PAM with its last letter missing: a
+/// refusal takes seconds, so there is but one.
+///
+/// # Errors
+/// One of the three came out otherwise, or could not be tried; with what was said.
+pub async fn lets_in(
+    lab: &Arc<Lab>,
+    guest: &NspawnGuest,
+    target: &RdpTarget,
+) -> Result<(), LabError> {
+    let RdpTarget { user, password, .. } = target;
+    let odd = |said: &Output| LabError::Failed {
+        doing: format!("log {user} in with {password:?}"),
+        status: format!("exit code {:?}", said.code),
+        stderr: String::from_utf8_lossy(&said.stderr).into_owned(),
+    };
+    let failed = |e| LabError::io(format!("log {user} in"))(std::io::Error::other(e));
+    let entered = guest.log_in(user, password, &["true"]).await.map_err(failed)?;
+    if entered.code != Some(0) {
+        return Err(odd(&entered));
+    }
+    let mut other = password.clone();
+    other.pop();
+    let entered = guest.log_in(user, &other, &["true"]).await.map_err(failed)?;
+    if entered.code == Some(0) {
+        return Err(odd(&entered));
+    }
+    let mut client = RdpClient::connect(lab, target).await?;
+    client.wait_colours(COLOURS, DESKTOP_DEADLINE).await?;
+    client.close().await
+}
+
+/// Where a guest keeps [`MARK`] or one of `needles`: files other than those of its shadow passwords,
+/// and lines of its journal.
+///
+/// # Errors
+/// It did not even find what is there to be found.
+pub async fn kept_in(guest: &NspawnGuest, needles: &[String]) -> Result<Vec<String>, LabError> {
+    let texts = [needles, &[MARK.to_owned(), CANARY.to_owned()]].concat().join("\n");
+    // Not as arguments: another trial may be watching, which is used to canaries alone.
+    let search = ["sh", "-c", SEARCH, "search", CANARY];
+    let searched = guest.exec_with(&search, format!("{texts}\n").as_bytes()).await;
+    let searched =
+        searched.map_err(|e| LabError::io("search a guest")(std::io::Error::other(e)))?;
+    let found = String::from_utf8_lossy(&searched.stdout).into_owned();
+    let (canary, kept): (Vec<&str>, Vec<&str>) =
+        found.lines().partition(|line| line.contains(CANARY) || *line == "/var/tmp/canary");
+    if searched.code != Some(0) || canary.len() < 2 || searched.truncated {
+        let stderr = String::from_utf8_lossy(&searched.stderr).into_owned();
+        let status = format!("found {canary:?} of what is there, exit code {:?}", searched.code);
+        return Err(LabError::Failed { doing: "search a guest".to_owned(), status, stderr });
+    }
+    let is_shadow = |line: &&&str| ["/etc/shadow", "/etc/shadow-"].contains(*line);
+    Ok(kept.iter().filter(|line| !is_shadow(line)).map(|&line| line.to_owned()).collect())
 }
 
 fn all(needles: &Mutex<Vec<String>>) -> Vec<String> {

@@ -14,7 +14,9 @@ use crate::guest::NspawnGuests;
 use crate::lab::{Lab, LabConfig};
 use crate::leaks::Leaks;
 use crate::template::Recipe;
-use crate::tools::{DESKTOP_TOOLS, GUEST_TOOLS, Missing, Tool, missing_for_terraform};
+use crate::tools::{
+    DESKTOP_TOOLS, GUEST_TOOLS, MACHINE_TOOLS, Missing, Tool, missing_for_terraform,
+};
 
 /// The line that makes ignored trials run.
 const WAY_OUT: &str = "cargo xtask test --install";
@@ -29,6 +31,8 @@ pub enum Needs {
     Guests,
     /// The programs that look at a desktop as well.
     Desktop,
+    /// What boots a virtual machine, beside guests.
+    Machine,
     /// Terraform as well, and what its module for trials runs.
     Orchestration,
     /// Terraform alone, and the same: no guests, no root.
@@ -42,6 +46,7 @@ impl Needs {
         match self {
             Needs::Guests => all_of(GUEST_TOOLS),
             Needs::Desktop => all_of(&[GUEST_TOOLS, DESKTOP_TOOLS].concat()),
+            Needs::Machine => all_of(&[GUEST_TOOLS, MACHINE_TOOLS].concat()),
             Needs::Orchestration => Needs::Desktop.missing().or_else(missing_for_terraform),
             Needs::Terraform => missing_for_terraform(),
         }
@@ -92,7 +97,7 @@ pub fn run(trials: Vec<Trial>) {
 }
 
 /// The same, for trials that are ignored for this reason, which names the way out.
-fn run_or_explain(trials: Vec<Trial>, reason: &str) {
+pub fn run_or_explain(trials: Vec<Trial>, reason: &str) {
     let arguments = Arguments::from_args();
     if !arguments.list && !in_ci() {
         explain(&trials, reason);

@@ -2,7 +2,8 @@
 //! guest that has been configured, and reached by SSH.
 //!
 //! QEMU translates every instruction (`tcg`), so it runs wherever programs run, and is slow: half a
-//! minute to boot on two cores.
+//! minute to boot on two cores. What can be left out is: firmware's way to a kernel, and an initial
+//! file system.
 
 use std::fmt;
 use std::fs;
@@ -18,9 +19,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::LabError;
 use crate::guest::{LOG_IN, NspawnGuest, Output};
+use crate::kernel;
 use crate::lab::Lab;
 use crate::process::{self, Process};
 use crate::run::Made;
+use crate::template::{Recipe, Templates};
 use crate::tools::{MACHINE_TOOLS, Missing};
 
 /// Room for what it writes, above what it holds.
@@ -44,12 +47,12 @@ pub struct VirtualMachine {
 }
 
 impl VirtualMachine {
-    /// Boots what is on the disk of `guest`, which must be made from a template with a kernel and
-    /// have been stopped, as the machine with the network card `mac`. `key` is the private half of a
-    /// key that root has there.
+    /// Boots what is on the disk of `guest`, which must have udev and have been stopped, as the machine
+    /// with the network card `mac`. `key` is the private half of a key that root has there. The disk
+    /// gets the kernel's modules.
     ///
     /// # Errors
-    /// QEMU is missing, the guest holds no kernel, or it does not come up (with the end of its
+    /// QEMU is missing, the kernel cannot be fetched, or it does not come up (with the end of its
     /// console).
     pub async fn boot(
         lab: &Arc<Lab>,
@@ -62,11 +65,15 @@ impl VirtualMachine {
         }
         let number = lab.next_number();
         let (root, disk) = (guest.root(), lab.base().join(format!("vm{number}.img")));
-        let written = disk.clone();
-        let tree = root.clone();
-        let made = tokio::task::spawn_blocking(move || make_disk(&tree, &written)).await;
-        made.map_err(|e| LabError::io("make a disk")(std::io::Error::other(e)))??;
-        let kernel = [newest(&root, "vmlinuz-")?, newest(&root, "initrd.img-")?];
+        let (templates, written) = (Templates::new(&lab.config().cache), disk.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let tree = templates.ensure(&Recipe::kernel())?;
+            kernel::put(&tree, &root)?;
+            make_disk(&root, &written)?;
+            newest(&tree, "vmlinuz-")
+        });
+        let made = made.await;
+        let kernel = made.map_err(|e| LabError::io("make a disk")(std::io::Error::other(e)))??;
         let tap = format!("vm{number}");
         lab.ip(&["tuntap", "add", &tap, "mode", "tap"])?;
         lab.ip(&["link", "set", &tap, "master", "br0", "up"])?;
@@ -186,7 +193,7 @@ fn make_disk(tree: &Path, disk: &Path) -> Result<(), LabError> {
     process::run(&mut make, b"", STEP_DEADLINE).map(drop)
 }
 
-/// The newest kernel or initial file system in a tree.
+/// The newest kernel in a tree.
 fn newest(tree: &Path, prefix: &str) -> Result<PathBuf, LabError> {
     let none = || {
         let why = format!("its template has no {prefix}*");
@@ -197,7 +204,7 @@ fn newest(tree: &Path, prefix: &str) -> Result<PathBuf, LabError> {
 
 fn start(
     lab: &Lab,
-    [kernel, initrd]: &[PathBuf; 2],
+    kernel: &Path,
     disk: &Path,
     tap: &str,
     mac: &str,
@@ -208,10 +215,11 @@ fn start(
     qemu.args(["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max", "-smp", "2"]);
     qemu.arg("-m").arg(MEMORY_MIB.to_string());
     qemu.args(["-machine", "q35", "-display", "none", "-no-reboot", "-nodefaults"]);
-    qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd).arg("-append");
-    qemu.arg("root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off");
+    qemu.arg("-kernel").arg(kernel).arg("-append");
+    qemu.arg("root=/dev/nvme0n1 rw console=ttyS0 net.ifnames=0 mitigations=off");
     qemu.arg("-drive");
-    qemu.arg(format!("file={},if=virtio,format=raw,cache=unsafe", disk.display()));
+    qemu.arg(format!("file={},if=none,id=d0,format=raw,cache=unsafe", disk.display()));
+    qemu.args(["-device", "nvme,drive=d0,serial=root"]);
     qemu.arg("-netdev").arg(format!("tap,id=n0,ifname={tap},script=no,downscript=no"));
     qemu.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac={mac},romfile="));
     qemu.args(["-device", "virtio-rng-pci", "-serial"]);

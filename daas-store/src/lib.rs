@@ -18,6 +18,7 @@ mod open;
 #[cfg(test)]
 mod plans;
 mod rows;
+mod sign_ins;
 mod sql;
 mod sqlite;
 #[cfg(test)]

@@ -141,4 +141,17 @@ statements! {
     KEY_BY_HASH = "SELECT body FROM api_key WHERE hash = ?";
     KEYS_ALL = "SELECT body FROM api_key ORDER BY name";
     KEY_DELETE = "DELETE FROM api_key WHERE name = ?";
+
+    SIGN_IN_THERE = "SELECT 1 FROM sign_in WHERE id = ?1
+        UNION ALL SELECT 1 FROM sign_in WHERE hash = ?2";
+    SIGN_IN_INSERT = "INSERT INTO sign_in
+        (id, hash, realm, name, created_at, seen_at, ends_at, body)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    SIGN_IN_BY_HASH = "SELECT body, seen_at FROM sign_in WHERE hash = ?";
+    SIGN_INS_OF = "SELECT body, seen_at FROM sign_in WHERE realm = ? AND name = ?
+        ORDER BY created_at DESC, id";
+    SIGN_IN_SEEN = "UPDATE sign_in SET seen_at = MAX(seen_at, ?2) WHERE id = ?1";
+    SIGN_IN_DELETE = "DELETE FROM sign_in WHERE id = ? AND realm = ? AND name = ?";
+    SIGN_INS_OVER = "DELETE FROM sign_in WHERE id IN
+        (SELECT id FROM sign_in WHERE ends_at <= ?1 OR seen_at < ?2 LIMIT ?3)";
 }

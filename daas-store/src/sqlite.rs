@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use daas_core::access::{ApiKey, KeyStore};
+use daas_core::access::{ApiKey, KeyStore, SignInStore};
 use daas_core::activity::Activity;
 use daas_core::clock::{Clock, SystemClock};
 use daas_core::event::Event;
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::error::Failure;
 use crate::rows::{count, decode, millisecond};
+use crate::sign_ins::SqliteSignIns;
 use crate::write::{self, claim, insert, leases, prune, small, update};
 use crate::writer::{Writer, newest_event};
 use crate::{list, open, rows, sql};
@@ -192,6 +193,10 @@ impl SessionStore for SqliteStore {
 
     fn keys(&self) -> Arc<dyn KeyStore> {
         Arc::new(SqliteKeys { readers: self.readers.clone(), writer: Arc::clone(&self.writer) })
+    }
+
+    fn sign_ins(&self) -> Arc<dyn SignInStore> {
+        Arc::new(SqliteSignIns::new(self.readers.clone(), Arc::clone(&self.writer)))
     }
 }
 

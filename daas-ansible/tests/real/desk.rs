@@ -151,16 +151,8 @@ pub(crate) fn joining_profile() -> String {
 
 /// Runs a trial in a domain of its own; accounts are made in `ou`.
 pub(crate) fn in_domain<F: Future<Output = ()>>(ou: &str, trial: impl FnOnce(Arc<Joining>) -> F) {
-    in_domain_on(Recipe::workstation(), ou, trial);
-}
-
-/// The same with a desktop made from another template.
-pub(crate) fn in_domain_on<F: Future<Output = ()>>(
-    recipe: Recipe,
-    ou: &str,
-    trial: impl FnOnce(Arc<Joining>) -> F,
-) {
     let ou = ou.to_owned();
+    let recipe = Recipe::workstation();
     let image = recipe.name;
     trials::with_guests(&[recipe], async |guests| {
         let domain = Domain::open(guests.lab()).await.unwrap();

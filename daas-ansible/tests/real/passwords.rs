@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use daas_core::configurator::{Configurator, Stage};
 use daas_core::owner::Owner;
 use daas_core::secret::{Secret, crypt_password};
 use daas_lab::domain::facts;
-use daas_lab::secrecy::{MARK, Watch, odd_passwords};
-use daas_lab::{RdpClient, RdpTarget, Recipe, trials};
+use daas_lab::secrecy::{MARK, Watch, kept_in, lets_in, odd_passwords};
+use daas_lab::{RdpTarget, Recipe, trials};
 
 use crate::desk::{self, Desk};
 use crate::domain::shows_a_desktop;
@@ -43,41 +42,19 @@ pub(crate) fn local() {
 
 /// This password lets alice in by PAM and by RDP, and no other does.
 async fn arrives(desk: &Desk, lab: &Arc<daas_lab::Lab>, password: &str) {
-    let (entered, said) = desk.log_in("alice", password, "true").await;
-    assert!(entered, "{password:?}: {said}");
-    // Refusals take seconds, so only one of them: without its last letter.
-    let mut other = password.to_owned();
-    other.pop();
-    let (entered, _) = desk.log_in("alice", &other, "true").await;
-    assert!(!entered, "{other:?} for {password:?}");
     let target = RdpTarget {
         address: SocketAddr::new(desk.context.address.unwrap(), 3389),
         user: "alice".to_owned(),
         password: password.to_owned(),
     };
-    let mut client = RdpClient::connect(lab, &target).await.unwrap();
-    if let Err(error) = client.wait_colours(1000, Duration::from_secs(60)).await {
-        panic!("{password:?}: {error}\n{}", desk.logs().await);
+    if let Err(error) = lets_in(lab, &desk.guest, &target).await {
+        panic!("{error}\n{}", desk.logs().await);
     }
-    client.close().await.unwrap();
 }
 
 /// Nothing in the guest holds a password, and nothing but its shadow file a hash.
 async fn hidden(desk: &Desk, hashes: &[String]) {
-    let needles = [hashes, &[MARK.to_owned()]].concat();
-    // The lab's stand-in for the kernel's cifs has to keep what the kernel would.
-    let grep = ["grep", "-rlaFs", "--file=-", "--exclude-dir=mount-cifs.*"];
-    let grep = [grep.as_slice(), &["/etc", "/home", "/root", "/run", "/tmp", "/var"]].concat();
-    // By standard input: another trial may be watching.
-    let found = desk.guest.exec_with(&grep, needles.join("\n").as_bytes()).await.unwrap();
-    let found = String::from_utf8_lossy(&found.stdout).into_owned();
-    let allowed = ["/etc/shadow", "/etc/shadow-"];
-    let rest: Vec<&str> = found.lines().filter(|file| !allowed.contains(file)).collect();
-    assert_eq!(rest, Vec::<&str>::new(), "hold a password or a hash");
-    let journal = desk.text(&["journalctl", "--no-pager"]).await;
-    for needle in needles {
-        assert!(!journal.contains(&needle), "{needle:?} in the journal");
-    }
+    assert_eq!(kept_in(&desk.guest, hashes).await.unwrap(), Vec::<String>::new());
     assert_eq!(fs::read_dir(desk.place.path("ansible")).unwrap().count(), 0, "files of runs");
 }
 

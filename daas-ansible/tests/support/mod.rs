@@ -44,6 +44,11 @@ pub(crate) fn trial(
     daas_lab::trials::trial_unless(missing, name, run)
 }
 
+/// Another program of the same Ansible.
+pub(crate) fn beside_ansible(name: &str) -> PathBuf {
+    ansible().unwrap().with_file_name(name)
+}
+
 /// Runs an async trial, which may take as long as `limit`.
 pub(crate) fn block_on(limit: Duration, trial: impl Future<Output = ()>) {
     let runtime =

@@ -1,12 +1,9 @@
 //! The judges of a life: what the platform, the directory and the store have in the end.
 
-use std::collections::BTreeMap;
-
 use super::world::World;
 use crate::error::Result;
 use crate::event::{Event, What};
-use crate::fake::PlatformAct;
-use crate::ids::{Cursor, SessionId};
+use crate::ids::Cursor;
 use crate::session::{Phase, Session};
 use crate::store::{EventFilter, Filter, Page, SessionStore, Tally};
 
@@ -33,9 +30,9 @@ impl Told {
 impl World {
     /// Judges that nothing is left, whatever was there meanwhile, and that the store tells of it.
     pub(super) async fn judge_left(&self) {
-        let left = self.platform.machines();
+        let left = self.backends.machines().await;
         assert!(left.is_empty(), "machines are left: {left:?}");
-        let accounts = self.guests.accounts();
+        let accounts = self.backends.effects().await;
         assert!(accounts.is_empty(), "accounts are left: {accounts:?}");
         let told = self.read(async |store| Told::by(store.as_ref()).await).await;
         for session in &told.sessions {
@@ -48,15 +45,16 @@ impl World {
         assert_eq!(told.tally.live(), 0, "{:?}", told.tally);
     }
 
+    /// Judges that runs have left nothing on this machine, now that all has come to rest.
+    pub(super) async fn judge_traces(&self) {
+        let traces = self.backends.traces().await;
+        assert!(traces.is_empty(), "traces are left: {traces:#?}");
+    }
+
     /// Judges from the platform's own log that nothing was made twice.
-    pub(super) fn judge_made_once(&self) {
-        let mut made: BTreeMap<SessionId, usize> = BTreeMap::new();
-        for act in self.platform.log() {
-            if let PlatformAct::Made(_, session) = act {
-                *made.entry(session).or_default() += 1;
-            }
-        }
-        assert!(made.values().all(|times| *times == 1), "made more than once: {made:?}");
+    pub(super) async fn judge_made_once(&self) {
+        let doubled = self.backends.doubled().await;
+        assert!(doubled.is_empty(), "made more than once: {doubled:?}");
     }
 }
 

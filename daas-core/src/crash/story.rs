@@ -52,7 +52,7 @@ impl Story {
 async fn ephemeral(world: &World) {
     let id = world.ask("one", Lifetime::Ephemeral).await;
     world.phase(&id, Phase::Ready).await;
-    assert_eq!(world.platform.machines().len(), 1);
+    assert_eq!(world.backends.machines().await.len(), 1);
     world.destroy(&id).await;
     world.phase(&id, Phase::Ended).await;
 }
@@ -63,7 +63,7 @@ async fn personal(world: &World) {
     world.phase(&id, Phase::Ready).await;
     world.insist("stop", async |engine| engine.stop(&alice(), &id).await).await;
     world.phase(&id, Phase::Stopped).await;
-    assert_eq!(world.platform.machines().len(), 1, "its disk is kept");
+    assert_eq!(world.backends.machines().await.len(), 1, "its disk is kept");
     world.insist("start", async |engine| engine.start_session(&alice(), &id).await).await;
     world.phase(&id, Phase::Ready).await;
     let restart = async |engine: Engine| {
@@ -89,7 +89,7 @@ async fn together(world: &World) {
     let (one, two) =
         tokio::join!(world.ask("one", Lifetime::Ephemeral), world.ask("two", Lifetime::Ephemeral));
     tokio::join!(world.phase(&one, Phase::Ready), world.phase(&two, Phase::Ready));
-    assert_eq!(world.platform.machines().len(), 2);
+    assert_eq!(world.backends.machines().await.len(), 2);
     tokio::join!(world.destroy(&one), world.destroy(&two));
     tokio::join!(world.phase(&one, Phase::Ended), world.phase(&two, Phase::Ended));
 }
@@ -112,7 +112,7 @@ async fn in_turn(world: &World) {
     world.destroy(&one).await;
     world.phase(&one, Phase::Ended).await;
     world.phase(&two, Phase::Ready).await;
-    assert_eq!(world.platform.machines().len(), 1);
+    assert_eq!(world.backends.machines().await.len(), 1);
     world.destroy(&two).await;
     world.phase(&two, Phase::Ended).await;
 }

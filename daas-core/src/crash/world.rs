@@ -2,40 +2,33 @@
 //! engine anew when it has ended.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::backends::{Backends, Opened};
 use super::fault::Plan;
 use super::gate::{Gate, Gated, Life};
+use super::pace::{Home, Pace};
 use super::storage::Storage;
 use crate::access::Role;
 use crate::clock::{Clock, TokioClock};
-use crate::configurator::Configurator;
 use crate::engine::{Ask, BrakeRules, Caller, Engine, Parts, Running, Settings};
 use crate::error::{Kind, Result};
-use crate::fake::{FakeConfigurator, FakeGuests, FakePlatform, FakeProvisioner, Timing};
-use crate::idle::{IdleRules, TemplateRules};
+use crate::idle::TemplateRules;
 use crate::ids::{Organisation, SessionId};
 use crate::layer::Layered;
 use crate::owner::Owner;
-use crate::provisioner::Provisioner;
 use crate::secret::DeploymentKey;
 use crate::session::{Phase, Session};
 use crate::store::SessionStore;
-use crate::template::{Lifetime, ReadyWhen, Template};
-
-/// How long anything may take until the world counts as stuck, on paused time.
-const STUCK_AFTER: Duration = Duration::from_secs(20 * 60);
-/// How long an engine may take to stop; one that hangs in a call is then killed.
-const STOP_DEADLINE: Duration = Duration::from_secs(30);
+use crate::template::Lifetime;
 
 /// Everything that outlives a process.
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) platform: Arc<FakePlatform>,
-    pub(super) guests: Arc<FakeGuests>,
+    pub(super) backends: Arc<dyn Backends>,
     pub(super) storage: Arc<dyn Storage>,
+    pub(super) pace: Pace,
     plan: Arc<Plan>,
     brakes: BrakeRules,
     clock: Arc<dyn Clock>,
@@ -52,12 +45,16 @@ struct Process {
 }
 
 impl World {
-    pub(super) fn new(storage: Arc<dyn Storage>, plan: Arc<Plan>, machines_max: usize) -> Self {
-        let timing = Timing { create: Duration::from_secs(3), boot: Duration::from_secs(7) };
+    pub(super) fn new(
+        (storage, backends): (Arc<dyn Storage>, Arc<dyn Backends>),
+        pace: Pace,
+        plan: Arc<Plan>,
+        machines_max: usize,
+    ) -> Self {
         Self {
-            platform: FakePlatform::with(timing),
-            guests: FakeGuests::new(),
+            backends,
             storage,
+            pace,
             plan,
             brakes: BrakeRules { machines_max, ..BrakeRules::default() },
             clock: Arc::new(TokioClock::starting_at(jiff::Timestamp::now())),
@@ -70,24 +67,29 @@ impl World {
         loop {
             let store = self.storage.open().await.expect("the store opens");
             let gate = Gate::new(&self.plan);
-            let ended = self.live(&gate, store).await;
+            let home = self.pace.home();
+            let ended = self.live(&gate, &home, store).await;
             gate.kill();
+            if ended == Some(Life::Dead) {
+                self.backends.kill().await;
+            }
+            home.end().await;
             match ended {
                 Some(Life::Dead) => self.storage.kill().await,
                 Some(Life::Up | Life::Stopping) => self.storage.close().await,
                 None => {
                     self.storage.close().await;
                     // As a service manager does: once more, a little later.
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    tokio::time::sleep(self.pace.again_after).await;
                 }
             }
         }
     }
 
     /// The life of one process; how it ended, or nothing if it could not be started.
-    async fn live(&self, gate: &Gate, store: Arc<dyn SessionStore>) -> Option<Life> {
+    async fn live(&self, gate: &Gate, home: &Home, store: Arc<dyn SessionStore>) -> Option<Life> {
         let started = tokio::select! {
-            started = self.start(gate, &store) => started,
+            started = home.at(self.start(gate, &store)) => started,
             _ = gate.ended() => return Some(Life::Dead),
         };
         let (engine, running) = started.ok()?;
@@ -95,7 +97,7 @@ impl World {
         let ended = gate.ended().await;
         self.process.send_replace(None);
         if ended == Life::Stopping
-            && tokio::time::timeout(STOP_DEADLINE, running.stop()).await.is_err()
+            && tokio::time::timeout(self.pace.stop_deadline, running.stop()).await.is_err()
         {
             return Some(Life::Dead);
         }
@@ -103,21 +105,19 @@ impl World {
     }
 
     async fn start(&self, gate: &Gate, store: &Arc<dyn SessionStore>) -> Result<(Engine, Running)> {
-        let platform = Arc::clone(&self.platform);
         let deployment = store.deployment().await?;
-        let machines: Arc<dyn Provisioner> =
-            Arc::new(FakeProvisioner::new("fake".parse()?, deployment, platform));
-        let inside: Arc<dyn Configurator> =
-            Arc::new(FakeConfigurator::joining("inside".parse()?, Arc::clone(&self.guests)));
+        let Opened { provisioners, configurators, ssh_keys } =
+            self.backends.open(&deployment).await?;
+        let (brakes, limits) = (self.brakes.clone(), self.pace.limits.clone());
         let engine = Engine::new(Parts {
-            store: Arc::new(Layered(Gated { below: Arc::clone(store), gate: gate.clone() })),
-            provisioners: vec![Arc::new(Layered(Gated { below: machines, gate: gate.clone() }))],
-            configurators: vec![Arc::new(Layered(Gated { below: inside, gate: gate.clone() }))],
+            store: gated(gate, Arc::clone(store)),
+            provisioners: provisioners.into_iter().map(|p| gated(gate, p) as _).collect(),
+            configurators: configurators.into_iter().map(|c| gated(gate, c) as _).collect(),
             policy: Arc::new(TemplateRules),
-            templates: vec![template()],
+            templates: vec![self.backends.template()],
             clock: Arc::clone(&self.clock),
             key: DeploymentKey::mint(),
-            settings: Settings { brakes: self.brakes.clone(), ..Settings::default() },
+            settings: Settings { brakes, limits, ssh_keys, ..Settings::default() },
         })
         .await?;
         let running = engine.start();
@@ -127,9 +127,9 @@ impl World {
     /// Has `wish` granted, as a patient user does: again after every failure and every restart.
     pub(super) async fn insist<T>(&self, what: &str, wish: impl AsyncFn(Engine) -> Result<T>) -> T {
         let mut processes = self.process.subscribe();
-        let granted = tokio::time::timeout(STUCK_AFTER, async {
+        let granted = tokio::time::timeout(self.pace.stuck_after, async {
             loop {
-                let Process { engine, gate, .. } = up(&mut processes).await;
+                let Process { engine, gate, .. } = self.up(&mut processes).await;
                 let granted = tokio::select! {
                     granted = wish(engine) => granted,
                     _ = gate.ended() => {
@@ -140,7 +140,7 @@ impl World {
                 match granted {
                     Ok(granted) => return granted,
                     Err(error) if error.kind() == Kind::Unavailable => {
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        tokio::time::sleep(self.pace.again_after).await;
                     }
                     Err(error) => panic!("{what}: {}", error.chain()),
                 }
@@ -154,6 +154,7 @@ impl World {
             let mut ask = Ask::for_template("lab".parse()?);
             ask.idempotency_key = Some(key.to_owned());
             ask.lifetime = Some(lifetime);
+            (ask.session_user, ask.session_password) = self.backends.account().unzip();
             engine.ask(&alice(), ask).await
         });
         asked.await.session.id
@@ -171,7 +172,7 @@ impl World {
         wished: impl Fn(&Session) -> bool,
     ) {
         let mut last = None;
-        let waited = tokio::time::timeout(STUCK_AFTER, async {
+        let waited = tokio::time::timeout(self.pace.stuck_after, async {
             loop {
                 let (session, mut changes) = self
                     .read(async |store| {
@@ -210,7 +211,7 @@ impl World {
     ) -> T {
         let mut processes = self.process.subscribe();
         loop {
-            let Process { store, .. } = up(&mut processes).await;
+            let Process { store, .. } = self.up(&mut processes).await;
             let told = read(store).await;
             // What a store tells that is being killed may not be there when it is opened again.
             if !processes.has_changed().expect("the world goes on") {
@@ -218,19 +219,24 @@ impl World {
             }
         }
     }
+
+    /// The process that is up, or the next to be.
+    async fn up(&self, processes: &mut watch::Receiver<Option<Process>>) -> Process {
+        let found = tokio::time::timeout(self.pace.stuck_after, async {
+            loop {
+                if let Some(process) = processes.borrow_and_update().clone() {
+                    return process;
+                }
+                processes.changed().await.expect("the world goes on");
+            }
+        });
+        found.await.unwrap_or_else(|_| panic!("no process comes up"))
+    }
 }
 
-/// The process that is up, or the next to be.
-async fn up(processes: &mut watch::Receiver<Option<Process>>) -> Process {
-    let found = tokio::time::timeout(STUCK_AFTER, async {
-        loop {
-            if let Some(process) = processes.borrow_and_update().clone() {
-                return process;
-            }
-            processes.changed().await.expect("the world goes on");
-        }
-    });
-    found.await.unwrap_or_else(|_| panic!("no process comes up"))
+/// A backend behind the gate of its process.
+fn gated<B: ?Sized>(gate: &Gate, below: Arc<B>) -> Arc<Layered<Gated<B>>> {
+    Arc::new(Layered(Gated { below, gate: gate.clone() }))
 }
 
 pub(super) fn alice() -> Caller {
@@ -239,14 +245,4 @@ pub(super) fn alice() -> Caller {
         organisation: Organisation::default(),
         role: Role::User,
     }
-}
-
-fn template() -> Template {
-    let name = |name: &str| name.parse().expect("a name");
-    let mut template = Template::new("lab".parse().expect("a name"), name("fake"), "image");
-    template.ready_when = ReadyWhen::Agent;
-    template.configurator = Some(name("inside"));
-    // Nobody reports here: only requests end a desktop.
-    template.idle = IdleRules { first_connection: None, silence: None, ..IdleRules::default() };
-    template
 }

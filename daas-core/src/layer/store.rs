@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::layer;
-use crate::access::KeyStore;
+use crate::access::{KeyStore, SignInStore};
 use crate::activity::Activity;
 use crate::error::Result;
 use crate::event::Event;
@@ -68,4 +68,5 @@ layer! {
 
     fn watch(&self) -> watch::Receiver<Cursor>;
     fn keys(&self) -> Arc<dyn KeyStore>;
+    fn sign_ins(&self) -> Arc<dyn SignInStore>;
 }

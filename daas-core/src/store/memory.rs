@@ -3,6 +3,7 @@
 mod keys;
 mod log;
 mod pruning;
+mod sign_ins;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,13 +15,14 @@ use tokio::sync::watch;
 use self::keys::MemoryKeys;
 use self::log::Log;
 use self::pruning::Retired;
+use self::sign_ins::MemorySignIns;
 use super::query::{parse_token, token};
 use super::quota::{Quotas, Scope, Usage};
 use super::{
     Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Next, Page, Prune, Pruned,
     SessionStore, Sessions, Tally,
 };
-use crate::access::{ApiKey, KeyStore};
+use crate::access::{ApiKey, KeyStore, SignIn, SignInStore};
 use crate::activity::Activity;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::event::Event;
@@ -42,6 +44,7 @@ struct State {
     /// By owner and key: which session it was, and when.
     idempotency: HashMap<(String, String), (SessionId, Timestamp)>,
     keys: BTreeMap<String, ApiKey>,
+    sign_ins: BTreeMap<String, SignIn>,
     retired: Retired,
 }
 
@@ -380,5 +383,9 @@ impl SessionStore for MemoryStore {
 
     fn keys(&self) -> Arc<dyn KeyStore> {
         Arc::new(MemoryKeys(Arc::clone(&self.state)))
+    }
+
+    fn sign_ins(&self) -> Arc<dyn SignInStore> {
+        Arc::new(MemorySignIns(Arc::clone(&self.state)))
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 pub use self::prune::{Prune, Pruned};
 pub use self::query::{EventFilter, Filter, Page, Sessions, Tally};
 use self::quota::Quotas;
-use crate::access::KeyStore;
+use crate::access::{KeyStore, SignInStore};
 use crate::activity::Activity;
 use crate::error::Result;
 use crate::event::{Event, NewEvent};
@@ -234,6 +234,9 @@ pub trait SessionStore: Debug + Send + Sync {
 
     /// Where API keys are kept, in the same store.
     fn keys(&self) -> Arc<dyn KeyStore>;
+
+    /// Where sign-ins are kept, in the same store.
+    fn sign_ins(&self) -> Arc<dyn SignInStore>;
 }
 
 /// A session to add.

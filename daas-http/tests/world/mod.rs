@@ -9,22 +9,24 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use daas_core::access::Role;
+use daas_core::access::{Role, SignInStore};
 use daas_core::clock::{Clock, ManualClock, TokioClock};
 use daas_core::engine::{Caller, Engine, Parts, Running, Settings};
 use daas_core::fake::{FakeConfigurator, FakeGuests, FakePlatform, FakeProvisioner, Timing};
+use daas_core::identity::{PasswordSource, Person, Refusal, Verdict};
 use daas_core::idle::TemplateRules;
 use daas_core::ids::{DeploymentId, Organisation, SessionId};
 use daas_core::layer::{Layer, Layered, ProvisionerLayer};
-use daas_core::owner::Owner;
+use daas_core::owner::{Owner, Realms};
 use daas_core::provisioner::{Examine, Extras, Finding, Place, Places, Provisioner};
-use daas_core::secret::DeploymentKey;
+use daas_core::secret::{DeploymentKey, Secret};
 use daas_core::session::{Phase, Session};
 use daas_core::store::quota::Quotas;
 use daas_core::store::{SessionStore, memory::MemoryStore};
 use daas_core::template::{ReadyWhen, Template};
 use daas_core::{Error, Kind, Operation, Result};
 use daas_http::access::Peer;
+use daas_http::identity::{Identity, IdentityConfig};
 use daas_http::{Extra, Face, HttpConfig, mint_key};
 use http::{Request, header};
 use http_body_util::BodyExt;
@@ -70,6 +72,8 @@ pub(crate) struct Wanted {
     pub(crate) joining: bool,
     /// The clock stands still, for files that hold times.
     pub(crate) frozen: bool,
+    /// Who may sign in; absent: as a newcomer has it, with operators and administrators by group.
+    pub(crate) identity: Option<IdentityConfig>,
 }
 
 impl World {
@@ -113,7 +117,20 @@ impl World {
             operator: key(&engine, "olga", Role::Operator).await,
             admin: key(&engine, "root", Role::Admin).await,
         };
-        let extra = Extra { zone: Some(jiff::tz::TimeZone::UTC), ..Extra::default() };
+        let identity = wanted.identity.unwrap_or_else(|| IdentityConfig {
+            roles: [("Staff@api".to_owned(), Role::Operator), ("root@api".to_owned(), Role::Admin)]
+                .into(),
+            ..IdentityConfig::default()
+        });
+        let realms = Realms::default();
+        let sources: Vec<Arc<dyn PasswordSource>> = vec![Arc::new(People)];
+        let identity = Identity::new(identity, realms.clone(), sources).unwrap();
+        let extra = Extra {
+            zone: Some(jiff::tz::TimeZone::UTC),
+            identity: Some(Arc::new(identity)),
+            realms,
+            ..Extra::default()
+        };
         let face = Face::new(wanted.config.clone(), engine.clone(), extra);
         let running = (!wanted.idle_engine).then(|| engine.start());
         Self { engine, face, config: wanted.config, platform, guests, store, away, keys, running }
@@ -140,6 +157,30 @@ impl World {
 
     pub(crate) async fn post(&self, path: &str, key: &str, body: impl ToString) -> Answer {
         Answer::of(self.send(with_body(with_key(request("POST", path), key), body)).await).await
+    }
+
+    /// A page, as the browser with `cookie` gets it.
+    pub(crate) async fn page(&self, path: &str, cookie: &str) -> Answer {
+        Answer::of(self.send(with_cookie(request("GET", path), cookie)).await).await
+    }
+
+    /// What a form of ours sends.
+    pub(crate) async fn submit(&self, path: &str, cookie: &str, fields: &str) -> Answer {
+        let mut request = with_cookie(with_fields(request("POST", path), fields), cookie);
+        request.headers_mut().insert("sec-fetch-site", "same-origin".parse().unwrap());
+        Answer::of(self.send(request).await).await
+    }
+
+    /// Signs in; the cookie that the browser keeps.
+    pub(crate) async fn sign_in(&self, name: &str) -> String {
+        let fields = format!("name={name}&password={RIGHT}");
+        let answer = self.submit("/sign-in", "", &fields).await;
+        assert_eq!(answer.status, 303, "{}", answer.text);
+        answer.header("set-cookie").split(';').next().unwrap().to_owned()
+    }
+
+    pub(crate) fn store_sign_ins(&self) -> Arc<dyn SignInStore> {
+        self.store.sign_ins()
     }
 
     pub(crate) async fn record(&self, id: &str) -> Session {
@@ -195,6 +236,21 @@ pub(crate) fn with_key(mut request: Request<Body>, key: &str) -> Request<Body> {
     request
 }
 
+pub(crate) fn with_cookie(mut request: Request<Body>, cookie: &str) -> Request<Body> {
+    if !cookie.is_empty() {
+        request.headers_mut().insert(header::COOKIE, cookie.parse().unwrap());
+    }
+    request
+}
+
+/// A form's fields.
+pub(crate) fn with_fields(mut request: Request<Body>, fields: &str) -> Request<Body> {
+    let form = "application/x-www-form-urlencoded".parse().unwrap();
+    request.headers_mut().insert(header::CONTENT_TYPE, form);
+    *request.body_mut() = Body::from(fields.to_owned());
+    request
+}
+
 pub(crate) fn with_body(mut request: Request<Body>, body: impl ToString) -> Request<Body> {
     let json = "application/json".parse().unwrap();
     request.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -246,6 +302,43 @@ async fn key(engine: &Engine, name: &str, role: Role) -> String {
     let (text, key) = mint_key(name, owner, Organisation::default(), role, now).unwrap();
     engine.store().keys().add_key(&key).await.unwrap();
     text.expose().clone()
+}
+
+/// The password of everybody.
+pub(crate) const RIGHT: &str = "correct-horse";
+
+/// Those who have keys, with a password each. `ghost` has no source that answers.
+#[derive(Debug)]
+struct People;
+
+#[async_trait::async_trait]
+impl PasswordSource for People {
+    fn realm(&self) -> &str {
+        "api"
+    }
+
+    async fn sign_in(&self, name: &str, password: &Secret<String>) -> Result<Verdict> {
+        let name = name.to_lowercase();
+        let groups: &[&str] = match name.as_str() {
+            "alice" | "bob" => &["students"],
+            "olga" => &["staff", "students"],
+            "root" => &["root", "staff"],
+            "locked" => return Ok(Verdict::Refused(Refusal::Locked)),
+            "ghost" => {
+                let why = "no server answers";
+                return Err(Error::new(Kind::Unavailable, Operation::Check, "api", why));
+            }
+            _ => return Ok(Verdict::Refused(Refusal::Unknown)),
+        };
+        if password.expose() != RIGHT {
+            return Ok(Verdict::Refused(Refusal::Password));
+        }
+        Ok(Verdict::Known(Person {
+            display_name: (name == "alice").then(|| "Älice <b>".to_owned()),
+            owner: Owner { realm: "api".into(), name },
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        }))
+    }
 }
 
 /// The fake provisioner, which can also say how its platform is.

@@ -5,6 +5,7 @@ mod others;
 mod prunes;
 mod queries;
 mod records;
+mod sign_ins;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub fn store_clauses() -> Vec<Clause<Store>> {
     all.extend(leases::clauses());
     all.extend(queries::clauses());
     all.extend(others::clauses());
+    all.extend(sign_ins::clauses());
     all.extend(prunes::clauses());
     all
 }

@@ -1,0 +1,80 @@
+# What the pages say, in English.
+skip = Skip to the content
+navigation = Pages
+my-desktops = My desktops
+all-desktops = All desktops
+new-desktop = New desktop
+sign-in = Sign in
+sign-out = Sign out
+name = Name
+password = Password
+realm = Account of
+sign-in-wrong = The name or the password is wrong, or the account may not be used.
+sign-in-not-entitled = You are known, but no group of yours may use desktops here. Ask your administrator.
+sign-in-too-many = Too many wrong passwords. Try again in { $minutes ->
+    [one] one minute
+   *[other] { $minutes } minutes
+  }.
+sign-in-away = Passwords cannot be checked at the moment. Try again in a minute.
+no-desktops = You have no desktops.
+no-templates = There is nothing you may ask for.
+template = Kind
+size = Size
+machine = Machine
+address = Address
+owner = Owner
+ends = Ends
+cores = { $cores ->
+    [one] 1 processor
+   *[other] { $cores } processors
+  }
+memory = { $mib } MiB memory
+disk = { $gib } GiB disk
+ready-in = ready in about { $seconds } s
+usually = Usually ready in { $seconds } s
+place-in-queue = number { $place } in the queue
+rdp-file = Open by Remote Desktop
+extend = One hour more
+start = Start
+restart = Restart
+stop = Stop
+delete = Delete
+cancel = Cancel
+keep = Keep it
+create = Create
+form-used = This form was used already. What is below is new.
+delete-really = Delete { $name }?
+delete-means = The machine and all that is on its disk are gone for good.
+label = Name of your own (optional)
+label-help = Lower-case letters, digits and dashes.
+own-account = An account in it
+session-user = User name
+session-password = Password
+account = My account
+role = Role
+sign-ins = Where you are signed in
+this-browser = this browser
+last-seen = Last seen { $time }
+end-sign-in = Sign out there
+request-id = Request { $id }: the log tells more under this number.
+error-not-found = This is not there
+error-forbidden = This is not for you
+error-conflict = This cannot be done now
+error-too-many = Too many at once
+error-unavailable = Something does not answer
+error-inside = Something went wrong
+error-invalid = This cannot be meant
+phase-queued = Waiting for its turn
+phase-creating = Being made
+phase-preparing = Being set up
+phase-pooled = In reserve
+phase-assigning = Being made yours
+phase-ready = Ready
+phase-stopping = Stopping
+phase-stopped = Stopped
+phase-starting = Starting
+phase-restarting = Restarting
+phase-destroying = Being deleted
+phase-lost = Its machine has vanished
+phase-parked = Needs an operator
+phase-ended = Deleted

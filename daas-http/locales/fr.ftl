@@ -1,0 +1,80 @@
+# Ce que disent les pages, en français.
+skip = Aller au contenu
+navigation = Pages
+my-desktops = Mes bureaux
+all-desktops = Tous les bureaux
+new-desktop = Nouveau bureau
+sign-in = Se connecter
+sign-out = Se déconnecter
+name = Nom
+password = Mot de passe
+realm = Compte de
+sign-in-wrong = Le nom ou le mot de passe est faux, ou le compte ne peut pas être utilisé.
+sign-in-not-entitled = Nous vous connaissons, mais aucun de vos groupes n’a droit à un bureau ici. Adressez-vous à votre administrateur.
+sign-in-too-many = Trop de mots de passe faux. Réessayez dans { $minutes ->
+    [one] une minute
+   *[other] { $minutes } minutes
+  }.
+sign-in-away = Les mots de passe ne peuvent pas être vérifiés en ce moment. Réessayez dans une minute.
+no-desktops = Vous n’avez pas de bureau.
+no-templates = Il n’y a rien que vous puissiez demander.
+template = Modèle
+size = Taille
+machine = Machine
+address = Adresse
+owner = Propriétaire
+ends = Fin
+cores = { $cores ->
+    [one] { $cores } processeur
+   *[other] { $cores } processeurs
+  }
+memory = { $mib } Mio de mémoire
+disk = { $gib } Gio de disque
+ready-in = prêt dans { $seconds } s environ
+usually = Prêt en { $seconds } s d’habitude
+place-in-queue = numéro { $place } dans la file
+rdp-file = Ouvrir par Bureau à distance
+extend = Une heure de plus
+start = Démarrer
+restart = Redémarrer
+stop = Arrêter
+delete = Supprimer
+cancel = Annuler
+keep = Le garder
+create = Créer
+form-used = Ce formulaire a déjà servi. Ceux ci-dessous sont nouveaux.
+delete-really = Supprimer { $name } ?
+delete-means = La machine et tout ce qui est sur son disque disparaissent définitivement.
+label = Un nom à vous (facultatif)
+label-help = Lettres minuscules, chiffres et tirets.
+own-account = Un compte dedans
+session-user = Nom d’utilisateur
+session-password = Mot de passe
+account = Mon compte
+role = Rôle
+sign-ins = Où vous êtes connecté
+this-browser = ce navigateur
+last-seen = Vu le { $time }
+end-sign-in = Y mettre fin
+request-id = Requête { $id } : le journal en dit plus sous ce numéro.
+error-not-found = Cela n’existe pas
+error-forbidden = Cela n’est pas pour vous
+error-conflict = Cela ne peut pas se faire maintenant
+error-too-many = Trop à la fois
+error-unavailable = Quelque chose ne répond pas
+error-inside = Quelque chose a mal tourné
+error-invalid = Cela ne peut pas être voulu
+phase-queued = Attend son tour
+phase-creating = En création
+phase-preparing = En préparation
+phase-pooled = En réserve
+phase-assigning = Devient le vôtre
+phase-ready = Prêt
+phase-stopping = S’arrête
+phase-stopped = Arrêté
+phase-starting = Démarre
+phase-restarting = Redémarre
+phase-destroying = En suppression
+phase-lost = Sa machine a disparu
+phase-parked = Un opérateur doit s’en occuper
+phase-ended = Supprimé
