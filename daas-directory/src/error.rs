@@ -43,9 +43,9 @@ pub(crate) static COMPUTERS: Settings = Settings {
 
 /// Those of sign-in.
 pub(crate) static USERS: Settings = Settings {
-    section: "identity.directory",
+    section: "sign_in.directory",
     place: "base",
-    right: "let it read the users and groups below identity.directory.base",
+    right: "let it read the users and groups below sign_in.directory.base",
 };
 
 impl Settings {

@@ -211,7 +211,7 @@ impl Users {
                 tracing::warn!(
                     realm = self.realm,
                     found = found.len() + 1,
-                    "a name is that of several people below identity.directory.base, and of none \
+                    "a name is that of several people below sign_in.directory.base, and of none \
                      for us; make base or user_filter narrower"
                 );
                 Ok(None)

@@ -253,12 +253,12 @@ fn a_server_that_is_away_or_false() {
 
         let other = world.other_ca();
         let false_ca = |config: &mut UsersConfig| config.reach.ca_file = Some(other.clone());
-        failing(&false_ca, Kind::Denied, &["not trusted", "identity.directory.ca_file"]).await;
+        failing(&false_ca, Kind::Denied, &["not trusted", "sign_in.directory.ca_file"]).await;
         let wrong = world.file("wrong");
         let refused = |c: &mut UsersConfig| c.reach.bind_password_file.clone_from(&wrong);
-        failing(&refused, Kind::Denied, &["(49)", "identity.directory.bind_password_file"]).await;
+        failing(&refused, Kind::Denied, &["(49)", "sign_in.directory.bind_password_file"]).await;
         let gone = |config: &mut UsersConfig| config.base = format!("OU=Gone,{}", facts::SUFFIX);
-        failing(&gone, Kind::Invalid, &["(32)", "identity.directory.base"]).await;
+        failing(&gone, Kind::Invalid, &["(32)", "sign_in.directory.base"]).await;
 
         // A base without people is told by the check; nobody is known there.
         let config = UsersConfig { base: facts::OTHER_OU.to_owned(), ..world.config() };

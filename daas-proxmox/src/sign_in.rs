@@ -93,7 +93,7 @@ impl SignIn {
     /// `Invalid`: a setting is wrong, or a file it names cannot be used.
     pub fn new(config: SignInConfig, proxmox: &ProxmoxConfig) -> Result<Self> {
         let wrong = |field: &str, why: &str| {
-            Err(Error::invalid(Operation::Start, format!("identity.proxmox.{field}"), why))
+            Err(Error::invalid(Operation::Start, format!("sign_in.proxmox.{field}"), why))
         };
         // pve-access-control, `PVE/Auth/Plugin.pm`: `pve-realm`.
         let is_realm = |realm: &str| {
@@ -128,7 +128,7 @@ impl SignIn {
             .await
             .map_err(|error| self.while_checking(error))?;
         let invalid =
-            |why: String| Err(Error::invalid(Operation::Check, "identity.proxmox.realm", why));
+            |why: String| Err(Error::invalid(Operation::Check, "sign_in.proxmox.realm", why));
         match domains.iter().find(|domain| domain.realm == self.config.realm) {
             Some(Domain { tfa: Some(tfa), realm }) => invalid(format!(
                 "{realm} asks everybody for a second factor ({tfa}), which cannot be given here"

@@ -292,6 +292,6 @@ async fn whom_we_do_not_trust_gets_nobodys_password() {
     let server = knowing(&others, || Reply::success(Op::Prove)).await;
     let error = world.users(&[&server]).sign_in("alice", &word()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Denied);
-    assert!(error.to_string().contains("identity.directory.ca_file"), "{error}");
+    assert!(error.to_string().contains("sign_in.directory.ca_file"), "{error}");
     assert_eq!(server.heard(), []);
 }
