@@ -72,9 +72,13 @@ pub struct UsersConfig {
     /// The attribute with a group's name. Default `sAMAccountName`; plain LDAP `cn`.
     #[serde(default)]
     pub group_name_attribute: Option<String>,
-    /// How long a sign-in may take in all, however many servers are tried. Default 20 s.
+    /// How long a sign-in may take in all, however many servers are tried. Default 15 s.
     #[serde(default = "default_deadline", with = "humantime_serde")]
     pub deadline: Duration,
+    /// No refusal is told sooner: what a server needs more for those who exist (to count a wrong
+    /// password, to hash it slowly) does not show. Default 1 s, at most `deadline`.
+    #[serde(default = "default_refuse_after", with = "humantime_serde")]
+    pub refuse_after: Duration,
 }
 
 /// What kind of directory it is: how groups are found, and what attributes are called.
@@ -104,6 +108,7 @@ impl UsersConfig {
             display_attribute: None,
             group_name_attribute: None,
             deadline: default_deadline(),
+            refuse_after: default_refuse_after(),
         }
     }
 
@@ -136,12 +141,19 @@ impl UsersConfig {
         if self.deadline.is_zero() {
             return refuse("deadline", "is zero");
         }
+        if self.refuse_after > self.deadline {
+            return refuse("refuse_after", "is longer than the deadline");
+        }
         Ok(())
     }
 }
 
 fn default_deadline() -> Duration {
-    Duration::from_secs(20)
+    Duration::from_secs(15)
+}
+
+fn default_refuse_after() -> Duration {
+    Duration::from_secs(1)
 }
 
 #[cfg(test)]
@@ -186,5 +198,7 @@ mod tests {
         check(UsersConfig { name_attribute: text("uid=*)("), ..good() }, false);
         check(UsersConfig { principal_attribute: text(""), ..good() }, false);
         check(UsersConfig { deadline: Duration::ZERO, ..good() }, false);
+        check(UsersConfig { refuse_after: Duration::ZERO, ..good() }, true);
+        check(UsersConfig { refuse_after: Duration::from_secs(16), ..good() }, false);
     }
 }

@@ -54,6 +54,22 @@ impl Spelling {
         self.domains.contains(&domain)
     }
 
+    /// Whether somebody with these names is who was asked for. Servers compare names in wide ways
+    /// (Active Directory takes `alicé` for `alice`); here case alone is left out, so that a name has
+    /// few spellings and tries are counted for the account.
+    pub(crate) fn means(&self, asked: &Asked<'_>, names: &[String], principals: &[String]) -> bool {
+        let among = |text: &str, given: &[String]| {
+            let text = text.trim().to_lowercase();
+            given.iter().any(|given| given.trim().to_lowercase() == text)
+        };
+        match asked {
+            Asked::Name(name) => among(name, names),
+            Asked::Principal(whole, ours) => {
+                among(whole, principals) || ours.is_some_and(|name| among(name, names))
+            }
+        }
+    }
+
     /// The filter that finds who is asked for.
     pub(crate) fn filter(&self, asked: &Asked<'_>) -> String {
         let is = |attribute: &str, text: &str| format!("({attribute}={})", ldap_escape(text));
@@ -104,6 +120,25 @@ mod tests {
         let plain = Spelling { principal_attribute: None, ..spelling() };
         assert_eq!(plain.read("alice@lab.test"), Some(Asked::Name("alice")));
         assert_eq!(plain.read("alice@school.fr"), None);
+    }
+
+    #[test]
+    fn only_case_is_left_out_of_a_name() {
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let (names, principals) = (texts(&["Alice"]), texts(&["A.Martin@School.fr"]));
+        let check = |text: &str, wished: bool| {
+            let spelling = spelling();
+            let asked = spelling.read(text).expect(text);
+            assert_eq!(spelling.means(&asked, &names, &principals), wished, "{text}");
+        };
+        for text in ["ALICE", "lab\\alice", "alice@lab", "a.martin@SCHOOL.fr"] {
+            check(text, true);
+        }
+        for text in
+            ["alicé", "ａlice", "alice2", "ali ce", "alice@other", "a.martin", "a.martin@lab"]
+        {
+            check(text, false);
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! a bind as them, on a connection of its own.
 //!
 //! Who is not found is bound all the same, as somebody who does not exist: the server's work and
-//! ours are then those of a wrong password.
+//! ours are then those of a wrong password. What the server's work still tells is hidden by telling
+//! no refusal at once.
 
 use std::fmt::Write;
 
@@ -12,6 +13,7 @@ use daas_core::owner::Realms;
 use daas_core::secret::{Secret, random_token};
 use daas_core::{Operation, Result};
 use ldap3::{Scope, SearchEntry};
+use tokio::time::Instant;
 
 use crate::client::{Client, Connection, Query};
 use crate::computers::values;
@@ -120,6 +122,27 @@ impl Users {
         }
     }
 
+    /// Asks the directory what is worth asking, within the deadline.
+    async fn judge(
+        &self,
+        name: &str,
+        password: &Secret<String>,
+    ) -> std::result::Result<Verdict, DirectoryError> {
+        let word = password.expose();
+        // Servers in C end a password at its NUL: what begins with one is empty there.
+        if word.is_empty() || word.len() > PASSWORD_BYTES_MAX || word.contains('\0') {
+            return Ok(Verdict::Refused(Refusal::Password));
+        }
+        let Some(asked) = self.spelling.read(name) else {
+            return Ok(Verdict::Refused(Refusal::Unknown));
+        };
+        let after = self.config.deadline;
+        match tokio::time::timeout(after, self.ask(&asked, password)).await {
+            Ok(verdict) => verdict,
+            Err(_) => Err(DirectoryError::Late { of: &USERS, after }),
+        }
+    }
+
     /// Asks the directory, for as long as that takes.
     async fn ask(
         &self,
@@ -166,17 +189,21 @@ impl Users {
             let why = "somebody without a distinguished name".to_owned();
             return Err(connection.nonsense("look for people below", why));
         }
+        let principals = |user: &SearchEntry| match &self.spelling.principal_attribute {
+            Some(attribute) => values(user, attribute).to_vec(),
+            None => Vec::new(),
+        };
+        found.retain(|user| {
+            let names = values(user, &self.spelling.name_attribute);
+            self.spelling.means(asked, names, &principals(user))
+        });
         if found.len() > 1
-            && let (Asked::Principal(whole, _), Some(attribute)) =
-                (asked, &self.spelling.principal_attribute)
+            && let Asked::Principal(whole, _) = asked
         {
             // A name that was given goes before one that follows from the domain's, as it does when
             // Windows signs somebody in.
-            let given = |user: &SearchEntry| {
-                let whole = whole.to_lowercase();
-                values(user, attribute).iter().any(|name| name.to_lowercase() == whole)
-            };
-            found.retain(given);
+            let given = Asked::Principal(whole, None);
+            found.retain(|user| self.spelling.means(&given, &[], &principals(user)));
         }
         match (found.pop(), found.is_empty()) {
             (user, true) => Ok(user),
@@ -254,19 +281,11 @@ impl PasswordSource for Users {
     }
 
     async fn sign_in(&self, name: &str, password: &Secret<String>) -> Result<Verdict> {
-        let word = password.expose();
-        // Servers in C end a password at its NUL: what begins with one is empty there.
-        if word.is_empty() || word.len() > PASSWORD_BYTES_MAX || word.contains('\0') {
-            return Ok(Verdict::Refused(Refusal::Password));
+        let told = Instant::now() + self.config.refuse_after;
+        let verdict = self.judge(name, password).await;
+        if let Ok(Verdict::Refused(_)) = verdict {
+            tokio::time::sleep_until(told).await;
         }
-        let Some(asked) = self.spelling.read(name) else {
-            return Ok(Verdict::Refused(Refusal::Unknown));
-        };
-        let after = self.config.deadline;
-        let verdict = match tokio::time::timeout(after, self.ask(&asked, password)).await {
-            Ok(verdict) => verdict,
-            Err(_) => Err(DirectoryError::Late { of: &USERS, after }),
-        };
         verdict.map_err(|error| self.while_checking(error))
     }
 }

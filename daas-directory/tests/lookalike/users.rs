@@ -17,6 +17,7 @@ impl World {
         let urls = servers.iter().map(|server| server.url().parse().unwrap()).collect();
         UsersConfig {
             domains: vec!["LAB".to_owned()],
+            refuse_after: Duration::ZERO,
             ..UsersConfig::new(self.reach(urls), "lab", "DC=lab,DC=test")
         }
     }
@@ -96,6 +97,32 @@ async fn somebody_unknown_costs_what_a_wrong_password_costs() {
 }
 
 #[tokio::test]
+async fn no_refusal_is_told_at_once() {
+    let world = World::new();
+    let wrong = knowing(&world, || Reply::refused(Op::Prove, 49)).await;
+    let good = knowing(&world, || Reply::success(Op::Prove)).await;
+    let floor = Duration::from_secs(2);
+    let took = async |server: &Server, name: &str, password: Secret<String>| {
+        let config = UsersConfig { refuse_after: floor, ..world.users_config(&[server]) };
+        let users = Users::new(config).unwrap();
+        let started = Instant::now();
+        let verdict = users.sign_in(name, &password).await.unwrap();
+        (matches!(verdict, Verdict::Known(_)), started.elapsed())
+    };
+    let refused = tokio::join!(
+        took(&wrong, "alice", word()),
+        took(&wrong, "nobody", word()),
+        took(&wrong, "OTHER\\alice", word()),
+        took(&wrong, "alice", Secret::from("")),
+    );
+    for (known, time) in [refused.0, refused.1, refused.2, refused.3] {
+        assert!(!known && time >= floor, "{time:?}");
+    }
+    let (known, time) = took(&good, "alice", word()).await;
+    assert!(known && time < floor, "who is right does not wait: {time:?}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_right_is_not_asked_about() {
     let world = World::new();
     let server = knowing(&world, || Reply::success(Op::Prove)).await;
@@ -138,12 +165,10 @@ async fn nobody_is_let_in_by_an_answer_that_makes_no_sense() {
     let world = World::new();
     let flood = || (0..9).flat_map(|_| alice()).collect::<Vec<u8>>();
     let nameless = || entry("", &[("sAMAccountName", b"alice")]);
-    let unnamed = || entry(ALICE, &[("displayName", b"Alice")]);
     for (doing, page, kinds) in [
         ("success for who does not exist", Vec::new(), [Kind::Internal]),
         ("more entries than a page", flood(), [Kind::Internal]),
         ("no distinguished name", nameless(), [Kind::Internal]),
-        ("no name", unnamed(), [Kind::Internal]),
     ] {
         let server = Server::start(&world.authority, move |op, _| match op {
             Op::Search => Reply::page(&page, false),
@@ -181,6 +206,17 @@ async fn who_is_there_twice_is_nobody() {
     assert_eq!(verdict, Verdict::Refused(Refusal::Unknown));
     let wished = [(0, Op::Bind), (0, Op::Search), (1, Op::Prove)];
     assert_eq!(ops(&server), wished, "the same way as ever");
+}
+
+#[tokio::test]
+async fn who_is_found_by_another_name_is_not_who_was_asked_for() {
+    let world = World::new();
+    let server = knowing(&world, || Reply::refused(Op::Prove, 49)).await;
+    for name in ["alicé", "alice2", "LAB\\al ice"] {
+        let verdict = world.users(&[&server]).sign_in(name, &word()).await.unwrap();
+        assert_eq!(verdict, Verdict::Refused(Refusal::Unknown), "{name}");
+    }
+    assert!(server.heard().iter().all(|(_, _, name)| name != ALICE), "{:?}", server.heard());
 }
 
 #[tokio::test]
