@@ -32,7 +32,7 @@ fn main() {
             sabotage::is_found_out(&sabotage::forgetting, "machines are left");
         }),
     ];
-    for story in stories(&["ephemeral", "personal", "close behind"], &NATIVE) {
+    for story in stories(&["ephemeral", "personal"], &NATIVE) {
         let name = format!("native_amid_the_clusters_tasks::{}", story.replace(' ', "_"));
         trials.push(trial_unless(None, &name, || survives(story, &native::in_time, 8, 16)));
     }
@@ -55,7 +55,7 @@ fn main() {
 }
 
 /// What is told only where somebody chose how much.
-const NATIVE: [&str; 3] = ["together", "in turn", "cancelled"];
+const NATIVE: [&str; 4] = ["together", "close behind", "in turn", "cancelled"];
 const PROGRAMS: [&str; 4] = ["cancelled", "cancelled inside", "personal", "close behind"];
 
 fn stories(always: &[&'static str], chosen_only: &[&'static str]) -> Vec<&'static str> {

@@ -62,7 +62,7 @@ impl Pace {
         Self {
             paused: false,
             limits,
-            stuck_after: Duration::from_secs(3 * 60),
+            stuck_after: Duration::from_secs(10 * 60),
             stop_deadline: Duration::from_secs(30),
             again_after: Duration::from_millis(200),
             aftermath: Duration::from_secs(4),
@@ -121,5 +121,34 @@ impl Drop for Home {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_process_spawned_ends_with_it() {
+        let home = Pace::real().home();
+        let held = Arc::new(());
+        home.at(async {
+            for _ in 0..2 {
+                let (held, begun) = (Arc::clone(&held), Arc::new(tokio::sync::Notify::new()));
+                let told = Arc::clone(&begun);
+                tokio::spawn(async move {
+                    told.notify_one();
+                    std::future::pending::<()>().await;
+                    drop(held);
+                });
+                begun.notified().await;
+            }
+        })
+        .await;
+        assert_eq!(Arc::strong_count(&held), 3);
+        home.end().await;
+        assert_eq!(Arc::strong_count(&held), 1, "its tasks were dropped when it had ended");
     }
 }
