@@ -79,7 +79,7 @@ const SHARE_PACKAGES: &[&str] =
 pub struct Recipe {
     /// The template's name.
     pub name: &'static str,
-    /// The Debian suite.
+    /// The suite, Debian's or Ubuntu's.
     pub suite: &'static str,
     /// Packages, recommended ones left out.
     pub packages: Vec<&'static str>,
@@ -143,6 +143,18 @@ impl Recipe {
     pub fn kernel() -> Recipe {
         let packages = vec![kernel::PACKAGE, kernel::LOADER];
         Recipe { name: "kernel", packages, units: &[], ..Recipe::base() }
+    }
+
+    /// The same of another suite: Debian's `trixie`, or Ubuntu's `jammy` or `noble`, whose keys are in
+    /// the package `ubuntu-archive-keyring`.
+    #[must_use]
+    pub fn of_suite(mut self, suite: &'static str) -> Recipe {
+        self.suite = suite;
+        if is_ubuntu(&self) {
+            // Nothing there requires it, and every real machine has it.
+            self.packages.push("apt");
+        }
+        self
     }
 
     /// All of them.
@@ -225,6 +237,8 @@ fn build(recipe: &Recipe, tree: &Path) -> Result<(), LabError> {
     command
         .args(["--quiet", "--mode=root"])
         .arg(format!("--variant={variant}"))
+        // Where Ubuntu has what desktops are made from; Debian has no such part.
+        .arg(format!("--components={}", if is_ubuntu(recipe) { "main,universe" } else { "main" }))
         .arg(r#"--aptopt=Acquire::Languages "none""#)
         .arg(r#"--aptopt=APT::Install-Recommends "false""#)
         .arg(format!("--include={}", recipe.packages.join(",")))
@@ -235,6 +249,10 @@ fn build(recipe: &Recipe, tree: &Path) -> Result<(), LabError> {
         return kernel::index(tree, |command| chroot(tree, command));
     }
     finish(recipe, tree)
+}
+
+fn is_ubuntu(recipe: &Recipe) -> bool {
+    ["jammy", "noble"].contains(&recipe.suite)
 }
 
 /// Does `work` in the network this process was started in: a thread that has entered a lab reaches
@@ -262,6 +280,11 @@ fn finish(recipe: &Recipe, tree: &Path) -> Result<(), LabError> {
     }
     write("etc/machine-id", "")?;
     write("etc/hostname", "template\n")?;
+    // Ubuntu's is a link into what a running system makes.
+    if tree.join("etc/resolv.conf").is_symlink() {
+        fs::remove_file(tree.join("etc/resolv.conf"))
+            .map_err(LabError::io("remove the link etc/resolv.conf"))?;
+    }
     write("etc/resolv.conf", &format!("nameserver {}\n", crate::lab::GATEWAY))?;
     chroot(tree, &[&["systemctl", "enable"], recipe.units].concat())?;
     // Timers that would fetch package lists from a network that is not there.
