@@ -7,6 +7,8 @@ mod attempts;
 mod config;
 pub(crate) mod cookie;
 mod local;
+#[cfg(feature = "oidc")]
+mod oidc;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ use tracing::{info, warn};
 use self::attempts::{Attempts, Counted};
 pub use self::config::{IdentityConfig, LocalUser, Others, Tries};
 pub use self::local::{LOCAL_REALM, hash_password};
+#[cfg(feature = "oidc")]
+pub use self::oidc::{Begun, Oidc, OidcConfig};
 
 /// The longest name and password taken, in bytes; longer ones are wrong.
 const TEXT_BYTES_MAX: usize = 1_024;
