@@ -15,6 +15,7 @@ sign-in-too-many = Too many wrong passwords. Try again in { $minutes ->
     [one] one minute
    *[other] { $minutes } minutes
   }.
+sign-in-needs-more = Your account asks for a second factor, which cannot be given here.
 sign-in-away = Passwords cannot be checked at the moment. Try again in a minute.
 no-desktops = You have no desktops.
 no-templates = There is nothing you may ask for.

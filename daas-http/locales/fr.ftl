@@ -15,6 +15,7 @@ sign-in-too-many = Trop de mots de passe faux. Réessayez dans { $minutes ->
     [one] une minute
    *[other] { $minutes } minutes
   }.
+sign-in-needs-more = Votre compte demande un second facteur, qui ne peut pas être donné ici.
 sign-in-away = Les mots de passe ne peuvent pas être vérifiés en ce moment. Réessayez dans une minute.
 no-desktops = Vous n’avez pas de bureau.
 no-templates = Il n’y a rien que vous puissiez demander.

@@ -81,6 +81,9 @@ async fn who_is_refused_is_told_the_same_whatever_the_reason() {
     let away = world.submit("/sign-in", "", "name=ghost&password=x").await;
     assert_eq!(away.status, 503);
     assert!(away.text.contains("cannot be checked") && !away.text.contains("no server"));
+    let more = world.submit("/sign-in", "", &format!("name=twofold&password={RIGHT}")).await;
+    assert_eq!(more.status, 403);
+    assert!(more.text.contains("second factor"), "{}", more.text);
     let broken = world.submit("/sign-in", "", "name=alice&passwort=secret7").await;
     assert_eq!(broken.status, 400);
     assert!(!broken.text.contains("secret7"));

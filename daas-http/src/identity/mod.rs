@@ -74,6 +74,8 @@ pub(crate) enum Denied {
     NotEntitled,
     /// Too many wrong passwords; after this there may be another.
     TooMany(Duration),
+    /// The password is right, but the source asks for more, which cannot be given here.
+    NeedsMore,
     /// The source or the store does not answer, or refuses our settings.
     Away,
 }
@@ -157,6 +159,10 @@ impl Identity {
                 let why = why.as_str();
                 info!(name, realm = source.realm(), %address, why, "sign-in refused");
                 return Err(Denied::Wrong);
+            }
+            Ok(Err(error)) if error.kind() == Kind::Unsupported => {
+                info!(name, realm = source.realm(), %address, why = %error, "sign-in refused");
+                return Err(Denied::NeedsMore);
             }
             Ok(Err(error)) => {
                 // No wrong password was given, as far as is known.

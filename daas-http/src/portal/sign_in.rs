@@ -113,6 +113,7 @@ pub(crate) async fn sign_in(
             let said = w.with("sign-in-too-many", "minutes", minutes);
             (StatusCode::TOO_MANY_REQUESTS, said, Some(wait))
         }
+        Denied::NeedsMore => (StatusCode::FORBIDDEN, w.t("sign-in-needs-more"), None),
         Denied::Away => (StatusCode::SERVICE_UNAVAILABLE, w.t("sign-in-away"), None),
     };
     let again = (given.name.as_str(), given.realm.as_deref(), given.next.as_deref());

@@ -324,6 +324,10 @@ impl PasswordSource for People {
             "olga" => &["staff", "students"],
             "root" => &["root", "staff"],
             "locked" => return Ok(Verdict::Refused(Refusal::Locked)),
+            "twofold" => {
+                let why = "needs a second factor";
+                return Err(Error::new(Kind::Unsupported, Operation::Check, "api", why));
+            }
             "ghost" => {
                 let why = "no server answers";
                 return Err(Error::new(Kind::Unavailable, Operation::Check, "api", why));
