@@ -16,9 +16,11 @@ const BENCH: &[&str] = &["bench", "herd", "-n", "60", "--scale", "1"];
 const BENCH_SSH: &[&str] = &["bench", "herd", "-n", "6", "--scale", "0", "--configurator", "ssh"];
 const DEMO: &[&str] = &["demo", "--port", "0"];
 
-/// The real program in a process group of its own, whose temporary files go into `directory`.
+/// The real program in a process group of its own, whose temporary files go into `directory`. What
+/// these tests were started with, `nohup` perhaps, is none of its business.
 fn daas(directory: &Path, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_daas"))
+    Command::new("env")
+        .args(["--default-signal=INT,TERM,HUP", env!("CARGO_BIN_EXE_daas")])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("TMPDIR", directory)

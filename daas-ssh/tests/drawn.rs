@@ -109,7 +109,7 @@ async fn the_account_can_sign_in() {
 async fn every_allowed_name_and_password_passes_unharmed() {
     let bench = Bench::new("debian-xfce", "admin", &[]).await;
     let names = ["a", "_", "_x-y_9", "a2345678901234567890123456789012", "x-"];
-    let words = ["' or '", "a\tb", "-e", "\u{1F600}", &"é".repeat(52)];
+    let words = ["' or '", "a\tb", "-e", "\u{FFFD}", &"é".repeat(52)];
     for (name, word) in names.into_iter().zip(words) {
         let hash = crypt_password(&Secret::new(word.to_owned())).unwrap();
         bench.apply(&assign(name, Some(&hash))).await.unwrap();

@@ -17,7 +17,7 @@ use std::time::Duration;
 use daas_core::access::{Role, SignIn, SignInStore};
 use daas_core::clock::Clock;
 use daas_core::engine::Caller;
-use daas_core::identity::{PasswordSource, Person, Verdict};
+use daas_core::identity::{PasswordSource, Person, Refusal, Verdict};
 use daas_core::ids::Organisation;
 use daas_core::owner::Realms;
 use daas_core::secret::{Secret, random_token, sha256_hex};
@@ -156,6 +156,8 @@ impl Identity {
         let person = match asked {
             Ok(Ok(Verdict::Known(person))) => person,
             Ok(Ok(Verdict::Refused(why))) => {
+                // A name that nobody has may be a password, written in the wrong field.
+                let name = if why == Refusal::Unknown { "" } else { &name };
                 let why = why.as_str();
                 info!(name, realm = source.realm(), %address, why, "sign-in refused");
                 return Err(Denied::Wrong);
