@@ -7,21 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use daas_core::Result;
 use daas_core::crash::{
-    Backends, InFakes, InMemory, Lives, MakeStorage, Opened, Points, Storage, Story, Worlds,
+    InFakes, InMemory, Lives, MakeStorage, Points, Sabotage, Sabotaged, Storage, Story, Worlds,
     every_point, every_point_in, late_effects, several_at_once,
 };
 use daas_core::event::What;
-use daas_core::ids::{DeploymentId, Version};
+use daas_core::ids::Version;
 use daas_core::layer::{Layer, Layered, ProvisionerLayer, StoreLayer};
 use daas_core::machine::{
     Destroyed, Ensured, Listed, MachineSpec, Observation, Power, Reservation,
 };
 use daas_core::progress::Progress;
 use daas_core::provisioner::Provisioner;
-use daas_core::secret::Secret;
 use daas_core::session::Phase;
 use daas_core::store::{Change, SessionStore};
-use daas_core::template::Template;
 use futures::FutureExt as _;
 
 fn in_memory() -> Arc<dyn Storage> {
@@ -132,58 +130,10 @@ fn a_store_that_loses_events_is_found_out() {
     every("ephemeral", &|| Arc::new(Forgetful::default()));
 }
 
-/// Backends of which the provisioner lies.
-#[derive(Debug)]
-struct Sabotaged {
-    below: InFakes,
-    sabotage: fn(Arc<dyn Provisioner>) -> Arc<dyn Provisioner>,
-}
-
-#[async_trait(?Send)]
-impl Backends for Sabotaged {
-    fn template(&self) -> Template {
-        self.below.template()
-    }
-
-    fn account(&self) -> Option<(String, Secret<String>)> {
-        self.below.account()
-    }
-
-    async fn open(&self, deployment: &DeploymentId) -> Result<Opened> {
-        let opened = self.below.open(deployment).await?;
-        let provisioners = opened.provisioners.into_iter().map(self.sabotage).collect();
-        Ok(Opened { provisioners, ..opened })
-    }
-
-    async fn kill(&self) {
-        self.below.kill().await;
-    }
-
-    async fn machines(&self) -> Vec<String> {
-        self.below.machines().await
-    }
-
-    async fn effects(&self) -> Vec<String> {
-        self.below.effects().await
-    }
-
-    async fn traces(&self) -> Vec<String> {
-        self.below.traces().await
-    }
-
-    async fn doubled(&self) -> Vec<String> {
-        self.below.doubled().await
-    }
-
-    async fn close(&self) {
-        self.below.close().await;
-    }
-}
-
-fn sabotaged(sabotage: fn(Arc<dyn Provisioner>) -> Arc<dyn Provisioner>) {
+fn sabotaged(sabotage: Sabotage) {
     let backends = move || {
-        let below = InFakes::default();
-        async move { Arc::new(Sabotaged { below, sabotage }) as Arc<dyn Backends> }.boxed_local()
+        let below = Arc::new(InFakes::default());
+        async move { Sabotaged::around(below, sabotage) }.boxed_local()
     };
     let worlds = Worlds { backends: &backends, ..Worlds::in_memory(&in_memory) };
     judge(&every_point_in(&Story::named("ephemeral"), &worlds, Points::All));

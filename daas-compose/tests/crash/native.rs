@@ -25,11 +25,15 @@ pub(crate) fn in_time() -> LocalBoxFuture<'static, Arc<dyn Backends>> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Native(pub(crate) Cluster);
+pub(crate) struct Native {
+    cluster: Cluster,
+    /// How it is judged that a machine was made twice.
+    pub(crate) doubled: fn(&Cluster) -> Vec<String>,
+}
 
 impl Native {
     pub(crate) async fn new(durations: Durations) -> Self {
-        Self(Cluster::new(durations).await)
+        Self { cluster: Cluster::new(durations).await, doubled: Cluster::made_again }
     }
 }
 
@@ -44,9 +48,9 @@ impl Backends for Native {
     }
 
     async fn open(&self, deployment: &DeploymentId) -> daas_core::Result<Opened> {
-        let ssh = SshConfigurator::new(SshConfig::default().in_directory(&self.0.path("")))?;
+        let ssh = SshConfigurator::new(SshConfig::default().in_directory(&self.cluster.path("")))?;
         Ok(Opened {
-            provisioners: vec![self.0.native(deployment)?],
+            provisioners: vec![self.cluster.native(deployment)?],
             ssh_keys: vec![ssh.public_key().to_owned()],
             configurators: vec![Arc::new(ssh)],
         })
@@ -55,7 +59,7 @@ impl Backends for Native {
     async fn kill(&self) {}
 
     async fn machines(&self) -> Vec<String> {
-        self.0.machines()
+        self.cluster.machines()
     }
 
     async fn effects(&self) -> Vec<String> {
@@ -67,10 +71,10 @@ impl Backends for Native {
     }
 
     async fn doubled(&self) -> Vec<String> {
-        self.0.made_again()
+        (self.doubled)(&self.cluster)
     }
 
     async fn close(&self) {
-        self.0.close().await;
+        self.cluster.close().await;
     }
 }

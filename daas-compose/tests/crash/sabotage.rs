@@ -6,20 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use daas_core::Result;
-use daas_core::crash::{Backends, MakeBackends, Opened, Points, Story, Worlds, every_point_in};
-use daas_core::ids::DeploymentId;
+use daas_core::crash::{
+    Backends, MakeBackends, Points, Sabotage, Sabotaged, Story, Worlds, every_point_in,
+};
 use daas_core::layer::{Layer, Layered, ProvisionerLayer};
 use daas_core::machine::{
     Destroyed, Ensured, Listed, MachineSpec, Observation, Power, Reservation, Underway,
 };
 use daas_core::progress::Progress;
 use daas_core::provisioner::Provisioner;
-use daas_core::secret::Secret;
-use daas_core::template::Template;
 use daas_sim::Durations;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 
+use crate::cluster::Cluster;
 use crate::native::Native;
 
 /// Judges that a life without any fault goes wrong with this word.
@@ -43,59 +43,11 @@ pub(crate) fn forgetting() -> LocalBoxFuture<'static, Arc<dyn Backends>> {
         .boxed_local()
 }
 
-type Sabotage = fn(Arc<dyn Provisioner>) -> Arc<dyn Provisioner>;
-
 async fn sabotaged(sabotage: Sabotage) -> Arc<dyn Backends> {
-    Arc::new(Sabotaged { below: Native::new(Durations::zero()).await, sabotage })
-}
-
-/// The native backend, its provisioner sabotaged.
-#[derive(Debug)]
-struct Sabotaged {
-    below: Native,
-    sabotage: Sabotage,
-}
-
-#[async_trait(?Send)]
-impl Backends for Sabotaged {
-    fn template(&self) -> Template {
-        self.below.template()
-    }
-
-    fn account(&self) -> Option<(String, Secret<String>)> {
-        self.below.account()
-    }
-
-    async fn open(&self, deployment: &DeploymentId) -> Result<Opened> {
-        let opened = self.below.open(deployment).await?;
-        let provisioners = opened.provisioners.into_iter().map(self.sabotage).collect();
-        Ok(Opened { provisioners, ..opened })
-    }
-
-    async fn kill(&self) {
-        self.below.kill().await;
-    }
-
-    async fn machines(&self) -> Vec<String> {
-        self.below.machines().await
-    }
-
-    async fn effects(&self) -> Vec<String> {
-        self.below.effects().await
-    }
-
-    async fn traces(&self) -> Vec<String> {
-        self.below.traces().await
-    }
-
-    /// By the milder of the two ways to judge that.
-    async fn doubled(&self) -> Vec<String> {
-        self.below.0.two_at_once()
-    }
-
-    async fn close(&self) {
-        self.below.close().await;
-    }
+    // By the milder of the two ways to judge what was made twice.
+    let mut native = Native::new(Durations::zero()).await;
+    native.doubled = Cluster::two_at_once;
+    Sabotaged::around(Arc::new(native), sabotage)
 }
 
 /// Makes a second machine beside the first, and removes it before anybody looks.

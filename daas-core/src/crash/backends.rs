@@ -137,3 +137,61 @@ impl Backends for InFakes {
 
     async fn close(&self) {}
 }
+
+/// What makes a provisioner lie.
+pub type Sabotage = fn(Arc<dyn Provisioner>) -> Arc<dyn Provisioner>;
+
+/// Backends of which the provisioners lie: a judge that does not find them out is none.
+#[derive(Debug)]
+pub struct Sabotaged {
+    below: Arc<dyn Backends>,
+    sabotage: Sabotage,
+}
+
+impl Sabotaged {
+    /// The backends `below`, each of their provisioners sabotaged.
+    pub fn around(below: Arc<dyn Backends>, sabotage: Sabotage) -> Arc<dyn Backends> {
+        Arc::new(Self { below, sabotage })
+    }
+}
+
+#[async_trait(?Send)]
+impl Backends for Sabotaged {
+    fn template(&self) -> Template {
+        self.below.template()
+    }
+
+    fn account(&self) -> Option<(String, Secret<String>)> {
+        self.below.account()
+    }
+
+    async fn open(&self, deployment: &DeploymentId) -> Result<Opened> {
+        let opened = self.below.open(deployment).await?;
+        let provisioners = opened.provisioners.into_iter().map(self.sabotage).collect();
+        Ok(Opened { provisioners, ..opened })
+    }
+
+    async fn kill(&self) {
+        self.below.kill().await;
+    }
+
+    async fn machines(&self) -> Vec<String> {
+        self.below.machines().await
+    }
+
+    async fn effects(&self) -> Vec<String> {
+        self.below.effects().await
+    }
+
+    async fn traces(&self) -> Vec<String> {
+        self.below.traces().await
+    }
+
+    async fn doubled(&self) -> Vec<String> {
+        self.below.doubled().await
+    }
+
+    async fn close(&self) {
+        self.below.close().await;
+    }
+}

@@ -26,7 +26,7 @@ mod storage;
 mod story;
 mod world;
 
-pub use self::backends::{Backends, InFakes, Opened};
+pub use self::backends::{Backends, InFakes, Opened, Sabotage, Sabotaged};
 pub use self::fault::Fault;
 pub use self::lives::{
     Lives, MakeBackends, MakeStorage, Points, Worlds, every_point, every_point_in, late_effects,
