@@ -3,4 +3,5 @@
 pub(crate) mod configurator;
 pub(crate) mod idle;
 pub(crate) mod provisioner;
+pub(crate) mod sign_ins;
 pub(crate) mod store;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use daas_core::Result;
+use daas_core::access::SignInStore;
 use daas_core::activity::Activity;
 use daas_core::event::Event;
 use daas_core::ids::{BackendName, Cursor, Fence, Holder, SessionId, Version};
@@ -15,6 +16,8 @@ use daas_core::store::{
     SessionStore, Sessions, Tally,
 };
 use jiff::Timestamp;
+
+use super::sign_ins::{BadSignIns, SignInTrick};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoreTrick {
@@ -37,6 +40,8 @@ pub(crate) enum StoreTrick {
     ForgetsIds,
     SkipsInSilence,
     ForgetsCounts,
+    /// Its sign-ins do.
+    SignIns(SignInTrick),
 }
 
 #[derive(Debug)]
@@ -45,11 +50,13 @@ pub(crate) struct BadStore {
     trick: StoreTrick,
     claimed: Mutex<Option<Session>>,
     pruned: Mutex<Option<Prune>>,
+    sign_ins: Mutex<Option<Arc<BadSignIns>>>,
 }
 
 impl BadStore {
     pub(crate) fn new(real: Arc<dyn SessionStore>, trick: StoreTrick) -> Self {
-        Self { real, trick, claimed: Mutex::default(), pruned: Mutex::default() }
+        let (claimed, pruned, sign_ins) = Default::default();
+        Self { real, trick, claimed, pruned, sign_ins }
     }
 
     fn plays(&self, trick: StoreTrick) -> bool {
@@ -202,5 +209,14 @@ impl StoreLayer for BadStore {
             (tally.created, tally.ended) = (tally.live(), 0);
         }
         Ok(tally)
+    }
+
+    fn sign_ins(&self) -> Arc<dyn SignInStore> {
+        // One for the store's life: some tricks remember.
+        let real = self.real.sign_ins();
+        let StoreTrick::SignIns(trick) = self.trick else { return real };
+        let mut bad = self.sign_ins.lock().unwrap();
+        let bad = bad.get_or_insert_with(|| Arc::new(BadSignIns::new(real, trick)));
+        Arc::clone(bad) as Arc<dyn SignInStore>
     }
 }
