@@ -57,7 +57,7 @@ pub async fn examine(settings: Settings) -> Vec<Finding> {
 /// What configures guests, and the directory they join.
 async fn inside(settings: &Settings, deployment: &DeploymentId) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut note = |what, checked: Result<(), ComposeError>| {
+    let mut note = |what: &str, checked: Result<(), ComposeError>| {
         findings.push(match checked {
             Ok(()) => good(what, "it can be used".to_owned()),
             Err(error) => bad(what, error.chain()),
@@ -85,6 +85,15 @@ async fn inside(settings: &Settings, deployment: &DeploymentId) -> Vec<Finding> 
         Ok(None) => {}
         Ok(Some(people)) => note("sign_in.proxmox", people.check().await.map_err(Into::into)),
         Err(error) => note("sign_in.proxmox", Err(error)),
+    }
+    match people::providers(settings) {
+        Ok(providers) => {
+            for provider in providers {
+                let what = format!("sign_in.oidc.{}", provider.realm());
+                note(&what, provider.check().await.map_err(Into::into));
+            }
+        }
+        Err(error) => note("sign_in.oidc", Err(error)),
     }
     match people::identity(settings) {
         // Nobody signs in, as whoever wrote no such section wants it.

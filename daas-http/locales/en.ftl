@@ -79,3 +79,10 @@ phase-destroying = Being deleted
 phase-lost = Its machine has vanished
 phase-parked = Needs an operator
 phase-ended = Deleted
+# -- identity: providers
+sign-in-by = Sign in by { $realm }
+provider-away = The service that knows you does not answer. Try again in a minute.
+provider-refused = The service that knows you did not let you in.
+provider-not-begun = This sign-in was begun elsewhere, or took too long. Please begin again.
+provider-untrusted = What the service that knows you says cannot be trusted. Your administrator finds the reason in the log.
+provider-not-set-up = Sign-in by this service is not set up right. Your administrator finds the reason in the log.

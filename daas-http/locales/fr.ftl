@@ -79,3 +79,10 @@ phase-destroying = En suppression
 phase-lost = Sa machine a disparu
 phase-parked = Un opérateur doit s’en occuper
 phase-ended = Supprimé
+# -- identity: providers
+sign-in-by = Se connecter par { $realm }
+provider-away = Le service qui vous connaît ne répond pas. Réessayez dans une minute.
+provider-refused = Le service qui vous connaît ne vous a pas laissé entrer.
+provider-not-begun = Cette connexion a été commencée ailleurs, ou a trop duré. Veuillez recommencer.
+provider-untrusted = Ce que dit le service qui vous connaît n’est pas digne de confiance. Votre administrateur en trouve la raison dans le journal.
+provider-not-set-up = La connexion par ce service n’est pas bien configurée. Votre administrateur en trouve la raison dans le journal.

@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use daas_core::access::{Role, SignIn};
 use daas_core::engine::Caller;
 use daas_core::secret::sha256_hex;
-use http::uri::Authority;
+use http::uri::{Authority, Uri};
 use http::{HeaderMap, Method, StatusCode, header};
 
 use crate::app::App;
-use crate::config::{Network, Tls};
+use crate::config::{Network, PublicUrl, Tls};
 use crate::identity::{self, cookie};
 use crate::portal;
 use crate::problem::Problem;
@@ -72,13 +72,16 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Response {
     let origin = Origin { client: client(&app, &request), secure: is_secure(&app, &request) };
-    let admitted = match admit(&app, route, origin, request.headers(), host(&request)).await {
-        Ok(admitted) => admitted,
-        Err(problem) if problem.status == StatusCode::UNAUTHORIZED && route.is_for_people() => {
-            return portal::to_sign_in(request.method(), request.uri());
-        }
-        Err(problem) => return problem.into_response(),
-    };
+    let admitted =
+        match admit(&app, route, origin, request.headers(), host(request.uri(), request.headers()))
+            .await
+        {
+            Ok(admitted) => admitted,
+            Err(problem) if problem.status == StatusCode::UNAUTHORIZED && route.is_for_people() => {
+                return portal::to_sign_in(request.method(), request.uri());
+            }
+            Err(problem) => return problem.into_response(),
+        };
     let changes = request.method() != Method::GET && request.method() != Method::HEAD;
     let lent = is_cross_site(request.headers())
         // A browser always says from where; what does not is no browser, and has no sign-in of its own.
@@ -241,13 +244,35 @@ fn trusted(app: &App, address: IpAddr) -> bool {
     app.config.trusted_proxies.iter().any(|network| network.contains(address))
 }
 
-/// The host that the request names; absent in HTTP/1.0. One that cannot be read is nobody's.
-fn host(request: &Request) -> Option<Authority> {
-    if let Some(authority) = request.uri().authority() {
+/// The host that a request names; absent in HTTP/1.0. One that cannot be read is nobody's.
+fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
+    if let Some(authority) = uri.authority() {
         return Some(authority.clone());
     }
-    let named = request.headers().get(header::HOST)?;
+    let named = headers.get(header::HOST)?;
     Some(named.as_bytes().try_into().unwrap_or_else(|_| Authority::from_static("unreadable")))
+}
+
+/// The address of this server for the browser that sends this: the one that is configured, or, on
+/// this machine alone, the one that it uses. Any other name may be made up by who sends it.
+pub(crate) fn own_url(
+    app: &App,
+    origin: Origin,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Option<PublicUrl> {
+    if app.config.public_url.is_some() {
+        return app.config.public_url.clone();
+    }
+    let host = host(uri, headers).filter(is_loopback_name)?;
+    let scheme = if origin.secure { "https" } else { "http" };
+    format!("{scheme}://{host}").parse().ok()
+}
+
+fn is_loopback_name(host: &Authority) -> bool {
+    let name = host.host();
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// Whether a call from this machine was meant for it. If not, a proxy passed it on for somebody
@@ -260,7 +285,7 @@ fn is_local_name(host: &Authority) -> bool {
 
 /// Whether a browser says that a page of another site sent this: callers known by their address
 /// must not lend it to whatever page they look at.
-fn is_cross_site(headers: &HeaderMap) -> bool {
+pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {
         return !matches!(site, "same-origin" | "none");

@@ -372,6 +372,23 @@ pub static ROUTES: &[Route] = &[
         refuses: &[400, 401, 403, 404, 413, 429, 503],
         ..Route::page(Verb::Post, "/sign-in", || post(portal::sign_in))
     },
+    // -- people whom a provider knows
+    Route {
+        summary: "Sends somebody to a provider to sign in there.",
+        query: &[("next", "where to go afterwards")],
+        gives: GO,
+        refuses: &[400, 404, 503],
+        ..Route::page(Verb::Get, "/sign-in/oidc/{name}", || get(portal::begin_at_provider))
+    },
+    Route {
+        summary: "Signs somebody in whom a provider sends back.",
+        query: &[("state", "as it was sent"), ("code", "the provider's"), ("error", "its refusal")],
+        gives: GO,
+        refuses: &[400, 403, 404, 409, 429, 503],
+        ..Route::page(Verb::Get, "/sign-in/oidc/{name}/callback", || {
+            get(portal::finish_at_provider)
+        })
+    },
     Route {
         who: PERSON,
         summary: "Signs somebody out.",

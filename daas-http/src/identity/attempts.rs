@@ -61,12 +61,12 @@ impl Attempts {
     }
 
     /// Takes a try of each; or, from none, says after how long there is one.
-    pub(crate) fn take(&self, of: &[Counted; 2]) -> Result<(), Duration> {
+    pub(crate) fn take(&self, of: &[Counted]) -> Result<(), Duration> {
         let now = Instant::now();
         let mut buckets = self.buckets();
-        let left = of.each_ref().map(|one| self.left(&buckets, one, now));
-        for (one, left) in of.iter().zip(left) {
-            if left < 1.0 {
+        let left: Vec<f64> = of.iter().map(|one| self.left(&buckets, one, now)).collect();
+        for (one, left) in of.iter().zip(&left) {
+            if *left < 1.0 {
                 let each = self.rules.period.as_secs_f64() / self.most(one);
                 return Err(Duration::from_secs_f64((1.0 - left) * each));
             }
@@ -81,7 +81,7 @@ impl Attempts {
     }
 
     /// Gives back what a right password took.
-    pub(crate) fn give_back(&self, of: &[Counted; 2]) {
+    pub(crate) fn give_back(&self, of: &[Counted]) {
         let now = Instant::now();
         let mut buckets = self.buckets();
         for one in of {

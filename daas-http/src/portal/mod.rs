@@ -4,6 +4,7 @@
 mod account;
 mod assets;
 mod desktops;
+mod provider;
 mod sign_in;
 mod words;
 
@@ -16,6 +17,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 pub(crate) use self::account::{end_sign_in, show as account};
 pub(crate) use self::assets::file;
 pub(crate) use self::desktops::{act, confirm, create, list, new, show};
+pub(crate) use self::provider::{begin as begin_at_provider, finish as finish_at_provider};
 pub(crate) use self::sign_in::{ask as ask_sign_in, sign_in, sign_out};
 pub(crate) use self::words::Words;
 use crate::app::App;

@@ -26,7 +26,7 @@ use daas_core::store::{SessionStore, memory::MemoryStore};
 use daas_core::template::{ReadyWhen, Template};
 use daas_core::{Error, Kind, Operation, Result};
 use daas_http::access::Peer;
-use daas_http::identity::{Identity, IdentityConfig};
+use daas_http::identity::{Identity, IdentityConfig, Sources};
 use daas_http::{Extra, Face, HttpConfig, mint_key};
 use http::{Request, header};
 use http_body_util::BodyExt;
@@ -74,6 +74,10 @@ pub(crate) struct Wanted {
     pub(crate) frozen: bool,
     /// Who may sign in; absent: as a newcomer has it, with operators and administrators by group.
     pub(crate) identity: Option<IdentityConfig>,
+    /// Where people are known besides.
+    pub(crate) sources: Sources,
+    /// Nobody is known by a password.
+    pub(crate) no_passwords: bool,
 }
 
 impl World {
@@ -117,13 +121,12 @@ impl World {
             operator: key(&engine, "olga", Role::Operator).await,
             admin: key(&engine, "root", Role::Admin).await,
         };
-        let identity = wanted.identity.unwrap_or_else(|| IdentityConfig {
-            roles: [("Staff@api".to_owned(), Role::Operator), ("root@api".to_owned(), Role::Admin)]
-                .into(),
-            ..IdentityConfig::default()
-        });
+        let identity = wanted.identity.unwrap_or_else(as_a_newcomer_has_it);
         let realms = Realms::default();
-        let sources: Vec<Arc<dyn PasswordSource>> = vec![Arc::new(People)];
+        let mut sources = wanted.sources;
+        if !wanted.no_passwords {
+            sources.passwords.push(Arc::new(People));
+        }
         let identity = Identity::new(identity, realms.clone(), sources).unwrap();
         let extra = Extra {
             zone: Some(jiff::tz::TimeZone::UTC),
@@ -286,6 +289,14 @@ pub(crate) fn template(name: &str) -> Template {
     template.ready_when = ReadyWhen::Agent;
     template.configurator = Some("inside".parse().unwrap());
     template
+}
+
+fn as_a_newcomer_has_it() -> IdentityConfig {
+    IdentityConfig {
+        roles: [("Staff@api".to_owned(), Role::Operator), ("root@api".to_owned(), Role::Admin)]
+            .into(),
+        ..IdentityConfig::default()
+    }
 }
 
 pub(crate) fn alice() -> Caller {
