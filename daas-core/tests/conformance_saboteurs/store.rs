@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use daas_core::Result;
-use daas_core::access::SignInStore;
+use daas_core::access::{KeyStore, SecondFactorStore, SignInStore};
 use daas_core::activity::Activity;
 use daas_core::event::Event;
 use daas_core::ids::{BackendName, Cursor, Fence, Holder, SessionId, Version};
@@ -17,6 +17,8 @@ use daas_core::store::{
 };
 use jiff::Timestamp;
 
+use super::keys::{BadKeys, KeyTrick};
+use super::second_factors::{BadFactors, FactorTrick};
 use super::sign_ins::{BadSignIns, SignInTrick};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,10 @@ pub(crate) enum StoreTrick {
     ForgetsCounts,
     /// Its sign-ins do.
     SignIns(SignInTrick),
+    /// Its API keys do.
+    Keys(KeyTrick),
+    /// Its second factors do.
+    Factors(FactorTrick),
 }
 
 #[derive(Debug)]
@@ -218,5 +224,21 @@ impl StoreLayer for BadStore {
         let mut bad = self.sign_ins.lock().unwrap();
         let bad = bad.get_or_insert_with(|| Arc::new(BadSignIns::new(real, trick)));
         Arc::clone(bad) as Arc<dyn SignInStore>
+    }
+
+    fn keys(&self) -> Arc<dyn KeyStore> {
+        let real = self.real.keys();
+        match self.trick {
+            StoreTrick::Keys(trick) => Arc::new(BadKeys { real, trick }),
+            _ => real,
+        }
+    }
+
+    fn second_factors(&self) -> Arc<dyn SecondFactorStore> {
+        let real = self.real.second_factors();
+        match self.trick {
+            StoreTrick::Factors(trick) => Arc::new(BadFactors { real, trick }),
+            _ => real,
+        }
     }
 }

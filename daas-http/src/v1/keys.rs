@@ -88,7 +88,17 @@ pub fn mint_key(
     let name = Label::new(name)?.to_string();
     let text = format!("{KEY_PREFIX}{}", random_token().expose());
     let hash = sha256_hex(&text);
-    let key = ApiKey { name, hash, owner, organisation, role, created_at: now };
+    let key = ApiKey {
+        name,
+        hash,
+        owner,
+        organisation,
+        role,
+        groups: [].into(),
+        created_at: now,
+        ends_at: None,
+        used_at: None,
+    };
     Ok((Secret::new(text), key))
 }
 
