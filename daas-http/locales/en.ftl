@@ -86,3 +86,34 @@ provider-refused = The service that knows you did not let you in.
 provider-not-begun = This sign-in was begun elsewhere, or took too long. Please begin again.
 provider-untrusted = What the service that knows you says cannot be trusted. Your administrator finds the reason in the log.
 provider-not-set-up = Sign-in by this service is not set up right. Your administrator finds the reason in the log.
+# -- identity: second factor
+second-factor = Second factor
+factor-why = With a second factor, a password that somebody has seen is not enough to sign in as you. An app on your telephone shows a code of six digits, another one every half minute.
+factor-required = Your role asks for a second factor before anything else. An app on your telephone shows a code of six digits, another one every half minute.
+factor-scan = Read this with the app (FreeOTP, Aegis, Google Authenticator or any other), then write the code that it shows.
+factor-qr = The secret, for the camera of the app
+factor-open = Open it on this device
+factor-type = Or type it into the app:
+factor-enrol = Turn it on
+factor-since = On since { $time }.
+factor-remove = Take it away
+factor-elsewhere = Your second factor is a matter of the service that knows you.
+code = Code
+code-help = Write the code that the app shows, or one of your recovery codes.
+code-wrong = The code is wrong, or was used before. Wait for the next one.
+code-too-many = Too many wrong codes. Try again in { $minutes ->
+    [one] one minute
+   *[other] { $minutes } minutes
+  }.
+code-stale = This secret is no longer on offer. Use the one below.
+code-absent = You have no second factor.
+code-away = Codes cannot be checked at the moment. Try again in a minute.
+sign-in-other = Sign in as somebody else
+recovery-codes = Recovery codes
+recovery-once = Keep these where you find them without your telephone. Each is good for one sign-in, and they are shown this once.
+recovery-left = { $codes ->
+    [one] One recovery code is left.
+   *[other] { $codes } recovery codes are left.
+  }
+recovery-renew = Make new recovery codes
+go-on = Go on

@@ -72,7 +72,8 @@ async fn keys_of_an_older_file_are_their_owners() {
         ends_at: None,
         used_at: None,
     };
-    assert_eq!(store.keys().keys_of(&alice()).await.unwrap(), [old.clone()]);
+    let theirs = store.keys().keys_of(&alice()).await.unwrap();
+    assert_eq!(theirs, std::slice::from_ref(&old));
     assert_eq!(store.keys().key_by_hash("aa").await.unwrap(), Some(old));
     assert!(store.keys().revoke_key_of(&alice(), "old").await.unwrap());
     store.close().await;

@@ -13,6 +13,8 @@ pub(crate) enum Cookie {
     SignIn,
     /// A sign-in that was begun at a provider, sealed.
     Begun,
+    /// The token of a sign-in that waits for its second factor.
+    Waiting,
 }
 
 impl Cookie {
@@ -23,6 +25,8 @@ impl Cookie {
             (Self::SignIn, false) => "daas",
             (Self::Begun, true) => "__Host-daas-begun",
             (Self::Begun, false) => "daas-begun",
+            (Self::Waiting, true) => "__Host-daas-waiting",
+            (Self::Waiting, false) => "daas-waiting",
         }
     }
 
@@ -100,8 +104,8 @@ mod tests {
         check(&[&format!("daas={good}0")], false, false);
         check(&[&format!("daas={}", "é".repeat(32))], false, false);
         check(&["daas=", "daas", ""], false, false);
-        // What a sign-in is begun with opens nothing.
-        check(&[&format!("daas-begun={good}")], false, false);
+        // What a sign-in is begun with, or waits with, opens nothing.
+        check(&[&format!("daas-begun={good}; daas-waiting={good}")], false, false);
     }
 
     #[test]

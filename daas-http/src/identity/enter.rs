@@ -12,7 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
 use super::attempts::Counted;
-use super::{Denied, Identity, Means, Others, Presented};
+use super::waiting::Waiting;
+use super::{Denied, Entered, Identity, Means, Others, Presented};
 
 /// The longest name and password taken, in bytes; longer ones are wrong.
 const TEXT_BYTES_MAX: usize = 1_024;
@@ -28,13 +29,29 @@ const AGENT_MAX: usize = 200;
 const OF_ONE_MAX: usize = 50;
 
 impl Identity {
-    /// Signs somebody in; what their browser is to keep, and what we do.
+    /// Signs somebody in by their password, or lets them wait for their second factor.
     pub(crate) async fn sign_in(
         &self,
         presented: Presented<'_>,
         means: &Means<'_>,
-    ) -> Result<(Secret<String>, SignIn), Denied> {
-        let Presented { name, password, realm, address, agent } = presented;
+    ) -> Result<Entered, Denied> {
+        let Presented { next, address, agent, .. } = presented;
+        let person = self.known(presented).await?;
+        let role = self.entitled(&person, address)?;
+        let factor = means.factors.second_factor_of(&person.owner).await.map_err(|error| {
+            warn!(error = error.chain(), "nobody can sign in");
+            Denied::Away
+        })?;
+        if factor.is_some() || self.requires_second_factor(role) {
+            let waiting = Waiting { person, role, next: next.to_owned() };
+            return Ok(Entered::Waits(self.waiting.enter(waiting)));
+        }
+        self.enter(person, role, address, agent, means).await.map(|(token, _)| Entered::In(token))
+    }
+
+    /// Whose name and password these are.
+    async fn known(&self, presented: Presented<'_>) -> Result<Person, Denied> {
+        let Presented { name, password, realm, address, .. } = presented;
         let Some((source, name)) = self.source(name, realm) else { return Err(Denied::Wrong) };
         let counted = [Counted::account(source.realm(), &name), Counted::address(address)];
         if let Err(wait) = self.attempts.take(&counted) {
@@ -71,8 +88,7 @@ impl Identity {
             }
         };
         self.attempts.give_back(&counted);
-        let role = self.entitled(&person, address)?;
-        self.enter(person, role, address, agent, means).await
+        Ok(person)
     }
 
     /// What somebody may do here, if they may do anything.

@@ -16,12 +16,14 @@ mod oidc;
 mod oidc_config;
 pub(crate) mod redirect;
 mod seal;
+pub(crate) mod second_factor;
+pub(crate) mod waiting;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daas_core::access::{SignIn, SignInStore};
+use daas_core::access::{SecondFactorStore, SignIn, SignInStore};
 use daas_core::clock::Clock;
 use daas_core::engine::Caller;
 use daas_core::identity::PasswordSource;
@@ -31,12 +33,13 @@ use daas_core::{Error, Operation, Result};
 
 use self::attempts::Attempts;
 pub use self::claims::ClaimNames;
-pub use self::config::{IdentityConfig, LocalUser, Others, Tries};
+pub use self::config::{IdentityConfig, LocalUser, Others, SecondFactorRule, Tries};
 pub use self::local::{LOCAL_REALM, hash_password};
 #[cfg(feature = "oidc")]
 pub use self::oidc::Oidc;
 pub use self::oidc_config::OidcConfig;
 pub use self::redirect::{Begun, RedirectSource};
+use self::waiting::WaitingRoom;
 
 /// The sources of identity, and what is made of the people they know.
 #[derive(Debug)]
@@ -46,6 +49,7 @@ pub struct Identity {
     passwords: Vec<Arc<dyn PasswordSource>>,
     providers: Vec<Arc<dyn RedirectSource>>,
     attempts: Attempts,
+    waiting: WaitingRoom,
 }
 
 /// Where people are known. One realm may be known to several, as long as they are of different sorts:
@@ -61,6 +65,7 @@ pub struct Sources {
 /// What a sign-in is made with.
 pub(crate) struct Means<'a> {
     pub(crate) sign_ins: Arc<dyn SignInStore>,
+    pub(crate) factors: Arc<dyn SecondFactorStore>,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) key: &'a DeploymentKey,
 }
@@ -73,8 +78,19 @@ pub(crate) struct Presented<'a> {
     pub(crate) password: Secret<String>,
     /// The realm chosen, for a name without one.
     pub(crate) realm: Option<&'a str>,
+    /// Where to go afterwards: a path of ours.
+    pub(crate) next: &'a str,
     pub(crate) address: IpAddr,
     pub(crate) agent: &'a str,
+}
+
+/// What becomes of somebody whose password was right; each with what their browser is to keep.
+#[derive(Debug)]
+pub(crate) enum Entered {
+    /// They are signed in.
+    In(Secret<String>),
+    /// They wait for their second factor.
+    Waits(Secret<String>),
 }
 
 /// Why nobody was signed in.
@@ -139,7 +155,8 @@ impl Identity {
             return wrong("identity.lifetime", "nobody could stay signed in".to_owned());
         }
         let attempts = Attempts::new(config.tries);
-        Ok(Self { config, realms, passwords, providers, attempts })
+        let waiting = WaitingRoom::default();
+        Ok(Self { config, realms, passwords, providers, attempts, waiting })
     }
 
     /// The realms to choose from, for a name and a password.

@@ -252,7 +252,12 @@ mod tests {
         let clock = ManualClock::starting_at("2026-11-20T10:00:00Z".parse().unwrap());
         let (key, other) = (DeploymentKey::mint(), DeploymentKey::mint());
         let store = MemoryStore::new();
-        let means = |key| Means { sign_ins: store.sign_ins(), clock: &clock as &dyn Clock, key };
+        let means = |key| Means {
+            sign_ins: store.sign_ins(),
+            factors: store.second_factors(),
+            clock: &clock as &dyn Clock,
+            key,
+        };
         let back = "https://desk.test/".parse().unwrap();
         let (_, kept) = identity.begin(&Shut, &back, "/account", &means(&key)).await.unwrap();
         let begun = |key| identity.begun(Some(kept.expose()), &means(key)).map(|kept| kept.next);

@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use daas_core::access::SignIn;
 
+use super::sign_in::identity;
 use super::{Frame, Words, page};
 use crate::access;
 use crate::app::App;
@@ -25,6 +26,8 @@ struct AccountPage {
     f: Frame,
     owner: String,
     role: &'static str,
+    /// Whether a second factor can be asked of them here.
+    takes_factor: bool,
     sign_ins: Vec<Row>,
 }
 
@@ -46,6 +49,7 @@ pub(crate) async fn show(
         f: Frame::new(&app, w, Some(&sign_in)),
         owner: sign_in.owner.to_string(),
         role: access::name(sign_in.role),
+        takes_factor: identity(&app)?.takes_second_factor(&sign_in.owner),
         sign_ins: all.into_iter().filter(|one| one.ends_at > now).map(row).collect(),
     })
 }

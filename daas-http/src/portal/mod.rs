@@ -5,6 +5,8 @@ mod account;
 mod assets;
 mod desktops;
 mod provider;
+mod qr;
+mod second_factor;
 mod sign_in;
 mod words;
 
@@ -18,6 +20,9 @@ pub(crate) use self::account::{end_sign_in, show as account};
 pub(crate) use self::assets::file;
 pub(crate) use self::desktops::{act, confirm, create, list, new, show};
 pub(crate) use self::provider::{begin as begin_at_provider, finish as finish_at_provider};
+pub(crate) use self::second_factor::{
+    ask_code, enrol_factor, give_code, remove_factor, renew_codes, show_factor,
+};
 pub(crate) use self::sign_in::{ask as ask_sign_in, sign_in, sign_out};
 pub(crate) use self::words::Words;
 use crate::app::App;

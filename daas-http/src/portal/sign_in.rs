@@ -16,7 +16,8 @@ use crate::access::Origin;
 use crate::app::App;
 use crate::body::{Ask, Form};
 use crate::identity::cookie::Cookie;
-use crate::identity::{Denied, Identity, Means, Presented};
+use crate::identity::waiting::WAITS;
+use crate::identity::{Denied, Entered, Identity, Means, Presented};
 use crate::problem::Problem;
 
 /// Where to go afterwards.
@@ -63,8 +64,8 @@ pub(super) fn identity(app: &App) -> Result<&Identity, Problem> {
 /// What sign-ins are made with here.
 pub(super) fn means(app: &App) -> Means<'_> {
     let engine = &app.engine;
-    let sign_ins = engine.store().sign_ins();
-    Means { sign_ins, clock: engine.clock().as_ref(), key: engine.key() }
+    let (sign_ins, factors) = (engine.store().sign_ins(), engine.store().second_factors());
+    Means { sign_ins, factors, clock: engine.clock().as_ref(), key: engine.key() }
 }
 
 /// What a browser calls itself.
@@ -170,16 +171,23 @@ pub(crate) async fn sign_in(
     Form(given): Form<Given>,
 ) -> Result<Response, Problem> {
     let identity = identity(&app)?;
+    let next = given.next.as_deref();
     let presented = Presented {
         name: &given.name,
         password: given.password,
         realm: given.realm.as_deref(),
+        next: own_path(next),
         address: origin.client,
         agent: agent(&headers),
     };
-    let next = given.next.as_deref();
     match identity.sign_in(presented, &means(&app)).await {
-        Ok((token, _)) => Ok(entered(identity, &token, own_path(next), origin.secure)),
+        Ok(Entered::In(token)) => Ok(entered(identity, &token, own_path(next), origin.secure)),
+        Ok(Entered::Waits(token)) => {
+            let mut response = Redirect::to("/sign-in/second-factor").into_response();
+            let cookie = Cookie::Waiting.give(&token, origin.secure, WAITS);
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+            Ok(response)
+        }
         Err(denied) => {
             let again = Again { name: &given.name, realm: given.realm.as_deref(), next };
             refused(&app, w, &denied, &again)

@@ -72,6 +72,8 @@ pub(crate) struct Wanted {
     pub(crate) joining: bool,
     /// The clock stands still, for files that hold times.
     pub(crate) frozen: bool,
+    /// The clock; absent: one that runs, or stands still.
+    pub(crate) clock: Option<Arc<ManualClock>>,
     /// Who may sign in; absent: as a newcomer has it, with operators and administrators by group.
     pub(crate) identity: Option<IdentityConfig>,
     /// Where people are known besides.
@@ -98,10 +100,10 @@ impl World {
         let make = if wanted.joining { FakeConfigurator::joining } else { FakeConfigurator::new };
         let configurator = make("inside".parse().unwrap(), Arc::clone(&guests));
         let start = "2026-11-20T10:11:12.345Z".parse().unwrap();
-        let clock: Arc<dyn Clock> = if wanted.frozen {
-            Arc::new(ManualClock::starting_at(start))
-        } else {
-            Arc::new(TokioClock::starting_at(start))
+        let clock: Arc<dyn Clock> = match wanted.clock {
+            Some(clock) => clock,
+            None if wanted.frozen => Arc::new(ManualClock::starting_at(start)),
+            None => Arc::new(TokioClock::starting_at(start)),
         };
         let engine = Engine::new(Parts {
             store: Arc::clone(&store) as Arc<dyn SessionStore>,
