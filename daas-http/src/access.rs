@@ -6,11 +6,12 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use daas_core::access::{Role, SignIn};
+use daas_core::access::{ApiKey, Role, SignIn};
 use daas_core::engine::Caller;
 use daas_core::secret::sha256_hex;
 use http::uri::{Authority, Uri};
 use http::{HeaderMap, Method, StatusCode, header};
+use jiff::SignedDuration;
 
 use crate::app::App;
 use crate::config::{Network, PublicUrl, Tls};
@@ -23,6 +24,8 @@ use crate::routes::{Pace, Route};
 pub(crate) const KEY_PREFIX: &str = "daas_";
 /// A key's length: the prefix and 256 bits in hexadecimal.
 const KEY_BYTES: usize = KEY_PREFIX.len() + 64;
+/// A key's use is noted so often at most.
+const USED_PERIOD: SignedDuration = SignedDuration::from_hours(24);
 /// How long the look-up of a key may take.
 const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -188,8 +191,19 @@ async fn caller(app: &App, headers: &HeaderMap, role: Role) -> Result<Caller, Pr
     let found = tokio::time::timeout(LOOK_UP_DEADLINE, keys.key_by_hash(&hash)).await;
     let late = |_| Problem::unavailable("the store does not answer; try again");
     let found = found.map_err(late)??.ok_or_else(unknown)?;
+    let now = app.engine.clock().now();
+    if found.ends_at.is_some_and(|end| end <= now) {
+        return Err(Problem::unauthorized("the API key has ended; make another one"));
+    }
+    if found.used_at.is_none_or(|at| at + USED_PERIOD <= now)
+        && let Err(error) = keys.see_key(&found.name, now).await
+    {
+        // It is good all the same.
+        tracing::warn!(error = error.chain(), key = found.name, "its use could not be noted");
+    }
     enough(found.role, role)?;
-    Ok(Caller { owner: found.owner, organisation: found.organisation, role: found.role })
+    let ApiKey { owner, organisation, role, groups, .. } = found;
+    Ok(Caller { owner, organisation, role, groups })
 }
 
 /// The token in `Authorization: Bearer …`.

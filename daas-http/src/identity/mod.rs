@@ -176,6 +176,7 @@ pub(crate) fn caller(sign_in: &SignIn) -> Caller {
         owner: sign_in.owner.clone(),
         organisation: sign_in.organisation.clone(),
         role: sign_in.role,
+        groups: sign_in.groups.clone(),
     }
 }
 

@@ -306,6 +306,7 @@ pub(crate) fn alice() -> Caller {
         owner: Owner { realm: "api".into(), name: "alice".into() },
         organisation: Organisation::default(),
         role: Role::User,
+        groups: [].into(),
     }
 }
 
