@@ -117,3 +117,21 @@ recovery-left = { $codes ->
   }
 recovery-renew = Make new recovery codes
 go-on = Go on
+# -- identity: keys of one's own
+keys = API keys
+key-means = A program that has one of these keys acts as you. Give it the least role, and an end.
+key-name = Name of the key
+key-ends = Last day (optional)
+key-make = Make a key
+key-made = Your API key
+key-once = This is the key { $name }. It is shown this once; keep it where only the program can read it.
+key-revoke = Revoke
+key-made-on = Made on { $day }
+key-used-on = Last used on { $day }
+key-never-used = Never used
+key-ends-on = Ends on { $day }
+key-name-wrong = This name cannot be: lower-case letters, digits and dashes.
+key-role-wrong = A key cannot have a higher role than yours.
+key-ends-wrong = This day is over, or is none.
+key-taken = You have a key of this name.
+key-too-many = You have { $most } keys already. Revoke one first.

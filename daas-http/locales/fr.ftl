@@ -117,3 +117,21 @@ recovery-left = { $codes ->
   }
 recovery-renew = Faire de nouveaux codes de secours
 go-on = Continuer
+# -- identity: keys of one's own
+keys = Clés d’API
+key-means = Un programme qui a l’une de ces clés agit en votre nom. Donnez-lui le plus petit rôle, et une fin.
+key-name = Nom de la clé
+key-ends = Dernier jour (facultatif)
+key-make = Faire une clé
+key-made = Votre clé d’API
+key-once = Voici la clé { $name }. Elle n’est montrée que cette fois ; gardez-la là où seul le programme peut la lire.
+key-revoke = Révoquer
+key-made-on = Faite le { $day }
+key-used-on = Utilisée la dernière fois le { $day }
+key-never-used = Jamais utilisée
+key-ends-on = Finit le { $day }
+key-name-wrong = Ce nom est impossible : lettres minuscules, chiffres et tirets.
+key-role-wrong = Une clé ne peut pas avoir un rôle plus élevé que le vôtre.
+key-ends-wrong = Ce jour est passé, ou n’existe pas.
+key-taken = Vous avez déjà une clé de ce nom.
+key-too-many = Vous avez déjà { $most } clés. Révoquez-en une d’abord.

@@ -511,6 +511,23 @@ pub static ROUTES: &[Route] = &[
         refuses: &[404],
         ..Route::page(Verb::Post, "/account/sign-ins/{name}/end", || post(portal::end_sign_in))
     },
+    // -- API keys of one's own
+    Route {
+        who: PERSON,
+        summary: "Makes an API key for oneself. It is shown this once.",
+        takes: Some("OwnKey"),
+        gives: PAGE,
+        refuses: &[400, 409, 413, 429],
+        ..Route::page(Verb::Post, "/account/keys", || post(portal::make_key))
+    },
+    Route {
+        who: PERSON,
+        summary: "Revokes an API key that speaks for oneself.",
+        takes: Some("OldKey"),
+        gives: GO,
+        refuses: &[400, 404, 413],
+        ..Route::page(Verb::Post, "/account/keys/revoke", || post(portal::revoke_key))
+    },
     Route {
         summary: "The pages' style or script.",
         gives: &[text("text/plain", "The file.")],

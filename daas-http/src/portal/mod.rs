@@ -4,6 +4,7 @@
 mod account;
 mod assets;
 mod desktops;
+mod keys;
 mod provider;
 mod qr;
 mod second_factor;
@@ -19,6 +20,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 pub(crate) use self::account::{end_sign_in, show as account};
 pub(crate) use self::assets::file;
 pub(crate) use self::desktops::{act, confirm, create, list, new, show};
+pub(crate) use self::keys::{make_key, revoke_key};
 pub(crate) use self::provider::{begin as begin_at_provider, finish as finish_at_provider};
 pub(crate) use self::second_factor::{
     ask_code, enrol_factor, give_code, remove_factor, renew_codes, show_factor,
