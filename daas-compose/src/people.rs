@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use daas_core::identity::PasswordSource;
 use daas_directory::Users;
-use daas_http::identity::{Identity, RedirectSource, Sources};
+use daas_http::identity::{Identity, RedirectSource, Sources, TokenSource};
 use daas_proxmox::SignIn;
 
 use crate::error::ComposeError;
@@ -20,10 +20,12 @@ pub(crate) fn identity(settings: &Settings) -> Result<Option<Identity>, ComposeE
         passwords.push(Arc::new(sign_in));
     }
     let providers = providers(settings)?;
-    if passwords.is_empty() && providers.is_empty() && settings.identity.users.is_empty() {
+    let tokens = tokens(settings)?;
+    let none = passwords.is_empty() && providers.is_empty() && tokens.is_empty();
+    if none && settings.identity.users.is_empty() {
         return Ok(None);
     }
-    let sources = Sources { passwords, providers };
+    let sources = Sources { passwords, providers, tokens };
     let realms = settings.realms.clone();
     Ok(Some(Identity::new(settings.identity.clone(), realms, sources)?))
 }
@@ -61,6 +63,31 @@ pub(crate) fn providers(settings: &Settings) -> Result<Vec<Arc<dyn RedirectSourc
         providers.push(Arc::new(daas_http::identity::Oidc::new(realm, config.clone())?));
     }
     Ok(providers)
+}
+
+/// The issuers of bearer tokens.
+#[cfg(feature = "oidc")]
+pub(crate) fn tokens(settings: &Settings) -> Result<Vec<Arc<dyn TokenSource>>, ComposeError> {
+    let mut tokens: Vec<Arc<dyn TokenSource>> = Vec::new();
+    for (realm, config) in &settings.sign_in.jwt {
+        tokens.push(Arc::new(daas_http::identity::Jwt::new(realm, config.clone())?));
+    }
+    Ok(tokens)
+}
+
+/// None: this program was built without.
+#[cfg(not(feature = "oidc"))]
+pub(crate) fn tokens(settings: &Settings) -> Result<Vec<Arc<dyn TokenSource>>, ComposeError> {
+    match settings.sign_in.jwt.keys().next() {
+        None => Ok(Vec::new()),
+        Some(realm) => {
+            let why = format!(
+                "sign_in.jwt.{realm} needs what this program was built without; build it with the \
+                 feature oidc"
+            );
+            Err(ComposeError::Settings { file: None, why })
+        }
+    }
 }
 
 /// None: this program was built without.
@@ -106,6 +133,21 @@ mod tests {
         assert!(error.contains("realms are: school"), "{error}");
         let misspelt = SCHOOL.replace("'upn'", "'upn', nam = 'x'");
         assert!(Settings::parse(&misspelt).unwrap_err().to_string().contains("nam"));
+    }
+
+    #[test]
+    fn bearer_tokens_need_one_place_for_their_keys() {
+        let token =
+            "[sign_in.jwt.school]\nissuer = 'https://login.school.test'\naudience = 'desk'\n";
+        let error = made(token).unwrap_err().to_string();
+        assert!(error.contains("sign_in.jwt.school.jwks_url"), "{error}");
+        let by_url = format!("{token}jwks_url = 'https://login.school.test/keys'\n");
+        assert!(made(&by_url).unwrap().is_some());
+        assert!(made(&format!("{by_url}jwks_file = '/keys'\n")).is_err());
+        assert!(
+            made(&by_url.replace("https://login.school.test/keys", "http://elsewhere/")).is_err()
+        );
+        assert!(made(&by_url.replace("'desk'", "''")).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use daas_core::store::quota::Quotas;
 use daas_core::template::Template;
 use daas_directory::{DirectoryConfig, UsersConfig};
 use daas_http::HttpConfig;
-use daas_http::identity::{IdentityConfig, OidcConfig};
+use daas_http::identity::{IdentityConfig, JwtConfig, OidcConfig};
 use daas_proxmox::{ProxmoxConfig, SignInConfig};
 use daas_ssh::SshConfig;
 use daas_terraform::TerraformConfig;
@@ -90,6 +90,8 @@ pub struct SignInSettings {
     pub proxmox: Option<SignInConfig>,
     /// Providers of OpenID Connect, by the realm of their people.
     pub oidc: BTreeMap<String, OidcConfig>,
+    /// Issuers of bearer tokens, by the realm of the people that they speak for.
+    pub jwt: BTreeMap<String, JwtConfig>,
 }
 
 /// Backends in memory.

@@ -15,7 +15,8 @@ use jiff::SignedDuration;
 
 use crate::app::App;
 use crate::config::{Network, PublicUrl, Tls};
-use crate::identity::{self, cookie};
+use crate::identity::bearer::{NotBorne, is_token};
+use crate::identity::{self, Identity, cookie};
 use crate::portal;
 use crate::problem::Problem;
 use crate::routes::{Pace, Route};
@@ -183,6 +184,11 @@ async fn caller(app: &App, headers: &HeaderMap, role: Role) -> Result<Caller, Pr
     let why = "an API key is needed: Authorization: Bearer daas_…";
     let key = bearer(headers).ok_or_else(|| Problem::unauthorized(why))?;
     let unknown = || Problem::unauthorized("the API key is not known; it may have been revoked");
+    if let Some(identity) = app.identity.as_deref().filter(|identity| identity.takes_tokens())
+        && is_token(key)
+    {
+        return borne(identity, app, key, role).await;
+    }
     if key.len() != KEY_BYTES || !key.starts_with(KEY_PREFIX) {
         return Err(unknown());
     }
@@ -204,6 +210,20 @@ async fn caller(app: &App, headers: &HeaderMap, role: Role) -> Result<Caller, Pr
     enough(found.role, role)?;
     let ApiKey { owner, organisation, role, groups, .. } = found;
     Ok(Caller { owner, organisation, role, groups })
+}
+
+/// Whom a token speaks for that somebody else has signed.
+async fn borne(identity: &Identity, app: &App, token: &str, role: Role) -> Result<Caller, Problem> {
+    let caller = identity.bearer(token, app.engine.clock().now()).await;
+    let caller = caller.map_err(|why| match why {
+        NotBorne::Refused(why) => Problem::unauthorized("the bearer token is refused").because(why),
+        NotBorne::NotEntitled => Problem::forbidden("no group of yours may call this"),
+        NotBorne::Away => {
+            Problem::unavailable("the keys of the token's issuer cannot be had; try again")
+        }
+    })?;
+    enough(caller.role, role)?;
+    Ok(caller)
 }
 
 /// The token in `Authorization: Bearer …`.

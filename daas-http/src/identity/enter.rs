@@ -137,7 +137,7 @@ impl Identity {
     }
 
     /// The most that their groups make of somebody.
-    fn role(&self, person: &Person) -> Option<Role> {
+    pub(super) fn role(&self, person: &Person) -> Option<Role> {
         let of_group = |(group, role): (&String, &Role)| {
             let (name, realm) = group.rsplit_once('@')?;
             let is_in = realm == person.owner.realm && person.groups.contains(&name.to_lowercase());

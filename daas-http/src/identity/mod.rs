@@ -4,12 +4,16 @@
 //! password and a locked account look the same and take the same way. The log tells.
 
 mod attempts;
+pub(crate) mod bearer;
 mod claims;
 mod config;
 pub(crate) mod cookie;
 mod enter;
 #[cfg(feature = "oidc")]
 mod fetch;
+#[cfg(feature = "oidc")]
+mod jwt;
+mod jwt_config;
 mod local;
 #[cfg(feature = "oidc")]
 mod oidc;
@@ -32,8 +36,12 @@ use daas_core::secret::{DeploymentKey, Secret};
 use daas_core::{Error, Operation, Result};
 
 use self::attempts::Attempts;
+pub use self::bearer::TokenSource;
 pub use self::claims::ClaimNames;
 pub use self::config::{IdentityConfig, LocalUser, Others, SecondFactorRule, Tries};
+#[cfg(feature = "oidc")]
+pub use self::jwt::Jwt;
+pub use self::jwt_config::JwtConfig;
 pub use self::local::{LOCAL_REALM, hash_password};
 #[cfg(feature = "oidc")]
 pub use self::oidc::Oidc;
@@ -48,6 +56,7 @@ pub struct Identity {
     realms: Realms,
     passwords: Vec<Arc<dyn PasswordSource>>,
     providers: Vec<Arc<dyn RedirectSource>>,
+    tokens: Vec<Arc<dyn TokenSource>>,
     attempts: Attempts,
     waiting: WaitingRoom,
 }
@@ -60,6 +69,8 @@ pub struct Sources {
     pub passwords: Vec<Arc<dyn PasswordSource>>,
     /// By a provider that the browser is sent to.
     pub providers: Vec<Arc<dyn RedirectSource>>,
+    /// By tokens that programs show for them.
+    pub tokens: Vec<Arc<dyn TokenSource>>,
 }
 
 /// What a sign-in is made with.
@@ -126,18 +137,23 @@ impl Identity {
     /// `Invalid`: a setting cannot be meant, or two sources of one sort have one realm.
     pub fn new(config: IdentityConfig, realms: Realms, sources: Sources) -> Result<Self> {
         let wrong = |what: &str, why: String| Err(Error::invalid(Operation::Start, what, why));
-        let Sources { mut passwords, providers } = sources;
+        let Sources { mut passwords, providers, tokens } = sources;
         if !config.users.is_empty() {
             passwords.insert(0, Arc::new(local::LocalUsers::new(&config.users)?));
         }
         let by_password: Vec<&str> = passwords.iter().map(|source| source.realm()).collect();
         let by_provider: Vec<&str> = providers.iter().map(|source| source.realm()).collect();
-        for of_one_sort in [&by_password, &by_provider] {
+        let by_token: Vec<&str> = tokens.iter().map(|source| source.realm()).collect();
+        let issuers: Vec<&str> = tokens.iter().map(|source| source.issuer()).collect();
+        if let Some(issuer) = twice(&issuers) {
+            return wrong("sign_in.jwt", format!("two realms have the issuer {issuer}"));
+        }
+        for of_one_sort in [&by_password, &by_provider, &by_token] {
             if let Some(realm) = twice(of_one_sort) {
                 return wrong("identity", format!("two sources know the realm {realm}"));
             }
         }
-        let known = [by_password, by_provider].concat();
+        let known = [by_password, by_provider, by_token].concat();
         for group in config.roles.keys() {
             match group.rsplit_once('@') {
                 Some((name, realm)) if !name.is_empty() && known.contains(&realm) => {}
@@ -156,7 +172,19 @@ impl Identity {
         }
         let attempts = Attempts::new(config.tries);
         let waiting = WaitingRoom::default();
-        Ok(Self { config, realms, passwords, providers, attempts, waiting })
+        Ok(Self { config, realms, passwords, providers, tokens, attempts, waiting })
+    }
+
+    /// Whether any source knows people of `realm`.
+    pub fn knows(&self, realm: &str) -> bool {
+        let by_password = self.passwords.iter().any(|source| source.realm() == realm);
+        let by_provider = self.providers.iter().any(|source| source.realm() == realm);
+        by_password || by_provider || self.tokens.iter().any(|source| source.realm() == realm)
+    }
+
+    /// Whether anybody can sign in to the pages.
+    pub(crate) fn signs_in(&self) -> bool {
+        !self.passwords.is_empty() || !self.providers.is_empty()
     }
 
     /// The realms to choose from, for a name and a password.

@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use daas_core::identity::Verdict;
 use daas_core::owner::Realms;
 use daas_core::secret::Secret;
@@ -24,7 +22,6 @@ use openidconnect::{
     EndpointSet, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
     TokenResponse,
 };
-use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
@@ -174,11 +171,9 @@ impl Oidc {
 
     /// Who a token tells of; it was verified.
     fn person(&self, token: &CoreIdToken) -> Result<Verdict> {
+        let claims = super::bearer::claims(&token.to_string());
         let nonsense = || self.error(Kind::Internal, "the identity token cannot be read");
-        let text = token.to_string();
-        let claims = text.split('.').nth(1).ok_or_else(nonsense)?;
-        let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| nonsense())?;
-        let claims: Value = serde_json::from_slice(&claims).map_err(|_| nonsense())?;
+        let claims = claims.ok_or_else(nonsense)?;
         let of = format!("sign_in.oidc.{}", self.realm);
         self.config.claims.person(&claims, &self.realm, &of)
     }

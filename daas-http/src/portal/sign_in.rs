@@ -56,7 +56,7 @@ struct SignInPage {
 }
 
 pub(super) fn identity(app: &App) -> Result<&Identity, Problem> {
-    app.identity.as_deref().ok_or_else(|| {
+    app.identity.as_deref().filter(|identity| identity.signs_in()).ok_or_else(|| {
         Problem::not_found("nobody can sign in here: no source of identities is configured")
     })
 }
