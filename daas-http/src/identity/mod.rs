@@ -18,6 +18,8 @@ mod local;
 #[cfg(feature = "oidc")]
 mod oidc;
 mod oidc_config;
+#[cfg(feature = "oidc")]
+mod person;
 pub(crate) mod redirect;
 mod seal;
 pub(crate) mod second_factor;
