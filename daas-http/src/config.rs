@@ -11,6 +11,8 @@ use daas_core::{Error, Operation};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::gateway::GatewayConfig;
+
 /// The port that clients of the earlier orchestrator know.
 const PORT: u16 = 5000;
 
@@ -36,6 +38,8 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<Network>,
     /// The pages for people.
     pub portal: PortalConfig,
+    /// The way to desktops' screens.
+    pub gateway: GatewayConfig,
     /// The bounds.
     pub limits: HttpLimits,
 }
@@ -52,6 +56,7 @@ impl Default for HttpConfig {
             monitoring_networks: Network::loopback(),
             trusted_proxies: Vec::new(),
             portal: PortalConfig::default(),
+            gateway: GatewayConfig::default(),
             limits: HttpLimits::default(),
         }
     }

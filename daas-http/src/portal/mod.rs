@@ -3,6 +3,8 @@
 
 mod account;
 mod assets;
+mod clients;
+mod console;
 mod desktops;
 mod sign_in;
 mod words;
@@ -15,6 +17,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub(crate) use self::account::{end_sign_in, show as account};
 pub(crate) use self::assets::file;
+pub(crate) use self::clients::file as client;
+pub(crate) use self::console::show as console;
 pub(crate) use self::desktops::{act, confirm, create, list, new, show};
 pub(crate) use self::sign_in::{ask as ask_sign_in, sign_in, sign_out};
 pub(crate) use self::words::Words;
