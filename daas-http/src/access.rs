@@ -86,7 +86,9 @@ pub(crate) async fn guard(
             }
             Err(problem) => return problem.into_response(),
         };
-    let changes = request.method() != Method::GET && request.method() != Method::HEAD;
+    // What a WebSocket carries changes things, and a browser opens one for whatever page it shows.
+    let changes = (request.method() != Method::GET && request.method() != Method::HEAD)
+        || request.headers().contains_key(header::UPGRADE);
     let lent = is_cross_site(request.headers())
         // A browser always says from where; what does not is no browser, and has no sign-in of its own.
         || (matches!(admitted, Admitted::Person(_)) && !says_its_site(request.headers()));

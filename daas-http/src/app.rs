@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::HttpConfig;
+use crate::gateway::Gateway;
 use crate::health::Readiness;
 use crate::identity::Identity;
 use crate::v1::seats::Seats;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// Event streams that may still be opened.
     pub(crate) streams: Seats,
+    pub(crate) gateway: Gateway,
     pub(crate) readiness: Readiness,
 }
 
@@ -65,7 +67,12 @@ impl App {
             identity: extra.identity,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            streams: Seats::new(config.limits.streams, config.limits.streams_of_one),
+            streams: Seats::new(
+                "event streams",
+                config.limits.streams,
+                config.limits.streams_of_one,
+            ),
+            gateway: Gateway::new(&config.gateway),
             readiness: Readiness::default(),
             config,
         }))

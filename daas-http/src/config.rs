@@ -12,6 +12,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::gateway::GatewayConfig;
+
 /// The port that clients of the earlier orchestrator know.
 const PORT: u16 = 5000;
 
@@ -40,6 +42,8 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<Network>,
     /// The pages for people.
     pub portal: PortalConfig,
+    /// The way to desktops' screens.
+    pub gateway: GatewayConfig,
     /// The bounds.
     pub limits: HttpLimits,
 }
@@ -57,6 +61,7 @@ impl Default for HttpConfig {
             monitoring_networks: Network::loopback(),
             trusted_proxies: Vec::new(),
             portal: PortalConfig::default(),
+            gateway: GatewayConfig::default(),
             limits: HttpLimits::default(),
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! - `v1`: the REST API, asynchronous: 202 and events
 //! - `portal`: the pages for people, and [`identity`]: who signs in to them
+//! - `gateway`: the way to desktops' screens, for browsers and clients
 //! - `compat`: what the clients of the earlier Flask orchestrator call; blocks until ready
 //! - `guest`: where guests report their use, on a listener of their own
 //! - `health`: whether the process, its store and its hypervisors are there, and the metrics
@@ -22,6 +23,7 @@ mod config;
 mod connection;
 mod docs;
 mod face;
+mod gateway;
 mod guest;
 mod health;
 pub mod identity;
@@ -42,6 +44,7 @@ pub use crate::config::{
     CompatConfig, HttpConfig, HttpLimits, Network, PortalConfig, PublicUrl, Tls,
 };
 pub use crate::face::Face;
+pub use crate::gateway::GatewayConfig;
 pub use crate::listeners::{Addresses, Listeners, ServeError};
 pub use crate::server::Server;
 pub use crate::v1::keys::mint_key;

@@ -8,7 +8,7 @@ use daas_core::access::Role;
 
 use crate::access::Who;
 use crate::app::App;
-use crate::{compat, docs, guest, health, metrics_text, openapi, portal, v1};
+use crate::{compat, docs, gateway, guest, health, metrics_text, openapi, portal, v1};
 
 /// Which listener serves a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +264,40 @@ pub static ROUTES: &[Route] = &[
         refuses: &[404, 409, 503],
         ..Route::new(Verb::Get, "/api/v1/sessions/{id}/rdp", || get(v1::rdp::file))
     },
+    // -- the gateway
+    Route {
+        who: USER,
+        summary: "Gives a ticket for one connection to a session's screen.",
+        takes: Some("NewTicket"),
+        gives: &[json(201, "The ticket. It is shown this once.", "TicketView")],
+        refuses: &[400, 404, 409, 413, 429, 501, 503],
+        ..Route::new(Verb::Post, "/api/v1/sessions/{id}/tickets", || post(gateway::issue))
+    },
+    Route {
+        who: USER,
+        summary: "Lists open connections: one's own, or everybody's for operators.",
+        gives: &[json(200, "The connections, the oldest first.", "ConnectionList")],
+        ..Route::new(Verb::Get, "/api/v1/connections", || get(gateway::list))
+    },
+    Route {
+        who: USER,
+        summary: "Ends a connection; the desktop goes on.",
+        gives: &[Gives { status: 204, means: "It is ended.", body: Body::Empty }],
+        refuses: &[404],
+        ..Route::new(Verb::Delete, "/api/v1/connections/{id}", || delete(gateway::end))
+    },
+    Route {
+        who: USER,
+        pace: Pace::Blocks,
+        summary: "A WebSocket to a screen, for who has a ticket among the subprotocols.",
+        gives: &[Gives {
+            status: 101,
+            means: "Connected; a bad ticket ends it.",
+            body: Body::Empty,
+        }],
+        refuses: &[404, 426],
+        ..Route::new(Verb::Get, "/gateway/{kind}", || get(gateway::connect))
+    },
     // -- events
     Route {
         who: USER,
@@ -486,6 +520,13 @@ pub static ROUTES: &[Route] = &[
     },
     Route {
         who: PERSON,
+        summary: "Shows a desktop's screen.",
+        gives: PAGE,
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/desktops/{id}/console", || get(portal::console))
+    },
+    Route {
+        who: PERSON,
         summary: "Asks whether a desktop is really to be deleted.",
         gives: PAGE,
         refuses: &[404],
@@ -533,6 +574,12 @@ pub static ROUTES: &[Route] = &[
         gives: &[text("text/plain", "The file.")],
         refuses: &[404],
         ..Route::page(Verb::Get, "/assets/{file}", || get(portal::file))
+    },
+    Route {
+        summary: "A file of a browser client.",
+        gives: &[text("text/javascript", "The file.")],
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/assets/clients/{*file}", || get(portal::client))
     },
     // -- the API of the earlier orchestrator
     Route {

@@ -95,6 +95,7 @@ pub(crate) async fn end_sign_in(
     if !app.engine.store().sign_ins().end_sign_in(&sign_in.owner, &id).await? {
         return Err(Problem::not_found("there is no such sign-in of yours"));
     }
+    app.gateway.signed_out(&sign_in.owner, &id);
     tracing::info!(owner = %sign_in.owner, id, "a sign-in was ended");
     Ok(Redirect::to("/account").into_response())
 }

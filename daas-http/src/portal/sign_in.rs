@@ -204,6 +204,7 @@ pub(crate) async fn sign_out(
     if !ended {
         return Err(Problem::new(StatusCode::CONFLICT, Kind::Conflict, "it has ended already"));
     }
+    app.gateway.signed_out(&sign_in.owner, &sign_in.id);
     tracing::info!(owner = %sign_in.owner, id = sign_in.id, "signed out");
     let mut response = Redirect::to("/sign-in").into_response();
     response.headers_mut().append(header::SET_COOKIE, Cookie::SignIn.take_away(origin.secure));
