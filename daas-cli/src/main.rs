@@ -59,7 +59,7 @@ async fn run(cli: Cli) -> Outcome {
             commands::inventory::run(|| Client::new(&cli.client), args).await
         }
         Command::Key(command) => commands::key::run(output, command).await,
-        Command::User(command) => commands::user::run(output, &command),
+        Command::User(command) => commands::user::run(output, command).await,
         Command::Serve(args) => commands::serve::serve(&args).await,
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Doctor(args) => commands::serve::doctor(output, &args).await,

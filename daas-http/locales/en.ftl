@@ -110,3 +110,59 @@ console-idle = Nobody touched the screen for long, so the connection was ended.
 console-signed-out = You have been signed out. Load this page again to sign in.
 console-protocol = The viewer and the desktop do not understand each other.
 console-full = Too many screens are open. Close one and connect again.
+# -- identity: providers
+sign-in-by = Sign in by { $realm }
+provider-away = The service that knows you does not answer. Try again in a minute.
+provider-refused = The service that knows you did not let you in.
+provider-not-begun = This sign-in was begun elsewhere, or took too long. Please begin again.
+provider-untrusted = What the service that knows you says cannot be trusted. Your administrator finds the reason in the log.
+provider-not-set-up = Sign-in by this service is not set up right. Your administrator finds the reason in the log.
+# -- identity: second factor
+second-factor = Second factor
+factor-why = With a second factor, a password that somebody has seen is not enough to sign in as you. An app on your telephone shows a code of six digits, another one every half minute.
+factor-required = Your role asks for a second factor before anything else. An app on your telephone shows a code of six digits, another one every half minute.
+factor-scan = Read this with the app (FreeOTP, Aegis, Google Authenticator or any other), then write the code that it shows.
+factor-qr = The secret, for the camera of the app
+factor-open = Open it on this device
+factor-type = Or type it into the app:
+factor-enrol = Turn it on
+factor-since = On since { $time }.
+factor-remove = Take it away
+factor-elsewhere = Your second factor is a matter of the service that knows you.
+code = Code
+code-help = Write the code that the app shows, or one of your recovery codes.
+code-wrong = The code is wrong, or was used before. Wait for the next one.
+code-too-many = Too many wrong codes. Try again in { $minutes ->
+    [one] one minute
+   *[other] { $minutes } minutes
+  }.
+code-stale = This secret is no longer on offer. Use the one below.
+code-absent = You have no second factor.
+code-away = Codes cannot be checked at the moment. Try again in a minute.
+sign-in-other = Sign in as somebody else
+recovery-codes = Recovery codes
+recovery-once = Keep these where you find them without your telephone. Each is good for one sign-in, and they are shown this once.
+recovery-left = { $codes ->
+    [one] One recovery code is left.
+   *[other] { $codes } recovery codes are left.
+  }
+recovery-renew = Make new recovery codes
+go-on = Go on
+# -- identity: keys of one's own
+keys = API keys
+key-means = A program that has one of these keys acts as you. Give it the least role, and an end.
+key-name = Name of the key
+key-ends = Last day (optional)
+key-make = Make a key
+key-made = Your API key
+key-once = This is the key { $name }. It is shown this once; keep it where only the program can read it.
+key-revoke = Revoke
+key-made-on = Made on { $day }
+key-used-on = Last used on { $day }
+key-never-used = Never used
+key-ends-on = Ends on { $day }
+key-name-wrong = This name cannot be: lower-case letters, digits and dashes.
+key-role-wrong = A key cannot have a higher role than yours.
+key-ends-wrong = This day is over, or is none.
+key-taken = You have a key of this name.
+key-too-many = You have { $most } keys already. Revoke one first.

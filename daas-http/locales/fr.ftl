@@ -110,3 +110,59 @@ console-idle = Personne n’a touché l’écran depuis longtemps : la connexion
 console-signed-out = Vous avez été déconnecté. Rechargez cette page pour vous connecter.
 console-protocol = La visionneuse et le bureau ne se comprennent pas.
 console-full = Trop d’écrans sont ouverts. Fermez-en un et reconnectez-vous.
+# -- identity: providers
+sign-in-by = Se connecter par { $realm }
+provider-away = Le service qui vous connaît ne répond pas. Réessayez dans une minute.
+provider-refused = Le service qui vous connaît ne vous a pas laissé entrer.
+provider-not-begun = Cette connexion a été commencée ailleurs, ou a trop duré. Veuillez recommencer.
+provider-untrusted = Ce que dit le service qui vous connaît n’est pas digne de confiance. Votre administrateur en trouve la raison dans le journal.
+provider-not-set-up = La connexion par ce service n’est pas bien configurée. Votre administrateur en trouve la raison dans le journal.
+# -- identity: second factor
+second-factor = Second facteur
+factor-why = Avec un second facteur, un mot de passe que quelqu’un a vu ne suffit pas pour se connecter à votre place. Une application sur votre téléphone montre un code de six chiffres, un autre chaque demi-minute.
+factor-required = Votre rôle demande un second facteur avant toute autre chose. Une application sur votre téléphone montre un code de six chiffres, un autre chaque demi-minute.
+factor-scan = Lisez ceci avec l’application (FreeOTP, Aegis, Google Authenticator ou une autre), puis écrivez le code qu’elle montre.
+factor-qr = Le secret, pour la caméra de l’application
+factor-open = L’ouvrir sur cet appareil
+factor-type = Ou tapez-le dans l’application :
+factor-enrol = L’activer
+factor-since = Actif depuis { $time }.
+factor-remove = Le retirer
+factor-elsewhere = Votre second facteur est l’affaire du service qui vous connaît.
+code = Code
+code-help = Écrivez le code que montre l’application, ou l’un de vos codes de secours.
+code-wrong = Le code est faux, ou a déjà servi. Attendez le suivant.
+code-too-many = Trop de codes faux. Réessayez dans { $minutes ->
+    [one] une minute
+   *[other] { $minutes } minutes
+  }.
+code-stale = Ce secret n’est plus proposé. Utilisez celui ci-dessous.
+code-absent = Vous n’avez pas de second facteur.
+code-away = Les codes ne peuvent pas être vérifiés pour le moment. Réessayez dans une minute.
+sign-in-other = Se connecter sous un autre nom
+recovery-codes = Codes de secours
+recovery-once = Gardez-les là où vous les trouverez sans votre téléphone. Chacun vaut pour une connexion, et ils ne sont montrés que cette fois.
+recovery-left = { $codes ->
+    [one] Il reste un code de secours.
+   *[other] Il reste { $codes } codes de secours.
+  }
+recovery-renew = Faire de nouveaux codes de secours
+go-on = Continuer
+# -- identity: keys of one's own
+keys = Clés d’API
+key-means = Un programme qui a l’une de ces clés agit en votre nom. Donnez-lui le plus petit rôle, et une fin.
+key-name = Nom de la clé
+key-ends = Dernier jour (facultatif)
+key-make = Faire une clé
+key-made = Votre clé d’API
+key-once = Voici la clé { $name }. Elle n’est montrée que cette fois ; gardez-la là où seul le programme peut la lire.
+key-revoke = Révoquer
+key-made-on = Faite le { $day }
+key-used-on = Utilisée la dernière fois le { $day }
+key-never-used = Jamais utilisée
+key-ends-on = Finit le { $day }
+key-name-wrong = Ce nom est impossible : lettres minuscules, chiffres et tirets.
+key-role-wrong = Une clé ne peut pas avoir un rôle plus élevé que le vôtre.
+key-ends-wrong = Ce jour est passé, ou n’existe pas.
+key-taken = Vous avez déjà une clé de ce nom.
+key-too-many = Vous avez déjà { $most } clés. Révoquez-en une d’abord.

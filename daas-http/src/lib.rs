@@ -40,7 +40,9 @@ mod v1;
 mod wrap;
 
 pub use crate::app::Extra;
-pub use crate::config::{CompatConfig, HttpConfig, HttpLimits, Network, PortalConfig, Tls};
+pub use crate::config::{
+    CompatConfig, HttpConfig, HttpLimits, Network, PortalConfig, PublicUrl, Tls,
+};
 pub use crate::face::Face;
 pub use crate::gateway::GatewayConfig;
 pub use crate::listeners::{Addresses, Listeners, ServeError};

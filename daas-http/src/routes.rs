@@ -159,6 +159,10 @@ const fn text(media: &'static str, means: &'static str) -> Gives {
 const PERSON: Who = Who::Person(Role::User);
 const PAGE: &[Gives] = &[text("text/html", "The page.")];
 const GO: &[Gives] = &[Gives { status: 303, means: "Done; see there.", body: Body::Empty }];
+const GO_OR_PAGE: &[Gives] = &[
+    Gives { status: 303, means: "Done; see there.", body: Body::Empty },
+    text("text/html", "Done, with what is shown this once."),
+];
 const USER: Who = Who::Key(Role::User);
 const OPERATOR: Who = Who::Key(Role::Operator);
 const ADMIN: Who = Who::Key(Role::Admin);
@@ -350,6 +354,15 @@ pub static ROUTES: &[Route] = &[
         refuses: &[404, 503],
         ..Route::new(Verb::Delete, "/api/v1/keys/{name}", || delete(v1::keys::revoke))
     },
+    Route {
+        who: ADMIN,
+        summary: "Takes somebody's second factor away, who has lost it.",
+        gives: &[Gives { status: 204, means: "Taken away.", body: Body::Empty }],
+        refuses: &[400, 404, 503],
+        ..Route::new(Verb::Delete, "/api/v1/second-factors/{name}", || {
+            delete(v1::second_factors::reset)
+        })
+    },
     // -- the API about itself
     Route {
         summary: "Describes this API.",
@@ -405,6 +418,70 @@ pub static ROUTES: &[Route] = &[
         gives: GO,
         refuses: &[400, 401, 403, 404, 413, 429, 503],
         ..Route::page(Verb::Post, "/sign-in", || post(portal::sign_in))
+    },
+    // -- people whom a provider knows
+    Route {
+        summary: "Sends somebody to a provider to sign in there.",
+        query: &[("next", "where to go afterwards")],
+        gives: GO,
+        refuses: &[400, 404, 503],
+        ..Route::page(Verb::Get, "/sign-in/oidc/{name}", || get(portal::begin_at_provider))
+    },
+    Route {
+        summary: "Signs somebody in whom a provider sends back.",
+        query: &[("state", "as it was sent"), ("code", "the provider's"), ("error", "its refusal")],
+        gives: GO,
+        refuses: &[400, 403, 404, 409, 429, 503],
+        ..Route::page(Verb::Get, "/sign-in/oidc/{name}/callback", || {
+            get(portal::finish_at_provider)
+        })
+    },
+    // -- second factors
+    Route {
+        summary: "Asks for the second factor of somebody whose password was right.",
+        gives: PAGE,
+        refuses: &[303, 404, 503],
+        ..Route::page(Verb::Get, "/sign-in/second-factor", || get(portal::ask_code))
+    },
+    Route {
+        summary: "Signs somebody in by their second factor.",
+        takes: Some("Code"),
+        gives: GO_OR_PAGE,
+        refuses: &[400, 401, 403, 404, 409, 413, 429, 503],
+        ..Route::page(Verb::Post, "/sign-in/second-factor", || post(portal::give_code))
+    },
+    Route {
+        who: PERSON,
+        summary: "Shows one's second factor, or what to enrol one with.",
+        gives: PAGE,
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/account/second-factor", || get(portal::show_factor))
+    },
+    Route {
+        who: PERSON,
+        summary: "Enrols a second factor.",
+        takes: Some("Code"),
+        gives: PAGE,
+        refuses: &[400, 401, 404, 409, 413, 429],
+        ..Route::page(Verb::Post, "/account/second-factor", || post(portal::enrol_factor))
+    },
+    Route {
+        who: PERSON,
+        summary: "Makes new recovery codes.",
+        takes: Some("Code"),
+        gives: PAGE,
+        refuses: &[400, 401, 404, 409, 413, 429],
+        ..Route::page(Verb::Post, "/account/second-factor/recovery-codes", || {
+            post(portal::renew_codes)
+        })
+    },
+    Route {
+        who: PERSON,
+        summary: "Takes one's second factor away.",
+        takes: Some("Code"),
+        gives: GO,
+        refuses: &[400, 401, 404, 409, 413, 429],
+        ..Route::page(Verb::Post, "/account/second-factor/remove", || post(portal::remove_factor))
     },
     Route {
         who: PERSON,
@@ -474,6 +551,23 @@ pub static ROUTES: &[Route] = &[
         gives: GO,
         refuses: &[404],
         ..Route::page(Verb::Post, "/account/sign-ins/{name}/end", || post(portal::end_sign_in))
+    },
+    // -- API keys of one's own
+    Route {
+        who: PERSON,
+        summary: "Makes an API key for oneself. It is shown this once.",
+        takes: Some("OwnKey"),
+        gives: PAGE,
+        refuses: &[400, 409, 413, 429],
+        ..Route::page(Verb::Post, "/account/keys", || post(portal::make_key))
+    },
+    Route {
+        who: PERSON,
+        summary: "Revokes an API key that speaks for oneself.",
+        takes: Some("OldKey"),
+        gives: GO,
+        refuses: &[400, 404, 413],
+        ..Route::page(Verb::Post, "/account/keys/revoke", || post(portal::revoke_key))
     },
     Route {
         summary: "The pages' style or script.",

@@ -74,6 +74,9 @@ async fn call(world: &World, route: &Route, caller: &str, id: &str) -> (u16, Str
     }
     let request = match route.takes {
         Some("SignIn") => with_fields(request, "name=alice&password=wrong"),
+        Some("OwnKey") => with_fields(request, "name=own&role=user"),
+        Some("OldKey") => with_fields(request, "name=bob"),
+        Some("Code") => with_fields(request, "code=000000"),
         Some("PageWish") => with_fields(request, "template=lab&once=1"),
         _ => with_body(request, body(route, id)),
     };

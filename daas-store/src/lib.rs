@@ -13,11 +13,13 @@
 //! left as it is.
 
 mod error;
+mod keys;
 mod list;
 mod open;
 #[cfg(test)]
 mod plans;
 mod rows;
+mod second_factors;
 mod sign_ins;
 mod sql;
 mod sqlite;

@@ -9,10 +9,13 @@ use crate::args::{KeyCommand, RoleArg, ServeArgs};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{Output, print, tell};
 
+/// What to do while the server has the store open.
+const WAY: &str = "while the server runs, make keys with its API: POST /api/v1/keys";
+
 pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
     match command {
         KeyCommand::Add { name, owner, role, organisation, serve } => {
-            let (store, realms) = store(&serve).await?;
+            let (store, realms) = store(&serve, WAY).await?;
             let wrong = |e: daas_core::Error| Failure::new(Code::Usage, e.to_string());
             let role = match role {
                 RoleArg::User => Role::User,
@@ -34,7 +37,7 @@ pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
             print(key.expose())
         }
         KeyCommand::List { serve } => {
-            let keys = store(&serve).await?.0.keys().keys().await.map_err(failed)?;
+            let keys = store(&serve, WAY).await?.0.keys().keys().await.map_err(failed)?;
             let rows = keys.iter().map(|k| {
                 let role = format!("{:?}", k.role).to_lowercase();
                 vec![k.name.clone(), k.owner.to_string(), role, k.created_at.to_string()]
@@ -42,7 +45,7 @@ pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
             output.rows(&keys, &["name", "owner", "role", "made"], rows)
         }
         KeyCommand::Revoke { name, serve } => {
-            if store(&serve).await?.0.keys().revoke_key(&name).await.map_err(failed)? {
+            if store(&serve, WAY).await?.0.keys().revoke_key(&name).await.map_err(failed)? {
                 return Ok(());
             }
             Err(Failure::new(Code::NotFound, format!("there is no key {name}")))
@@ -50,14 +53,14 @@ pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
     }
 }
 
-async fn store(
+/// The store on this machine, which nobody has open; `way` is what to do when somebody has.
+pub(super) async fn store(
     args: &ServeArgs,
+    way: &str,
 ) -> Outcome<(std::sync::Arc<dyn daas_core::store::SessionStore>, Realms)> {
     let settings = settings(args)?;
     let realms = settings.realms.clone();
-    let store = daas_compose::open_store(&settings).await.map_err(|e| {
-        compose(e).hint("while the server runs, make keys with its API: POST /api/v1/keys")
-    })?;
+    let store = daas_compose::open_store(&settings).await.map_err(|e| compose(e).hint(way))?;
     Ok((store, realms))
 }
 

@@ -1,16 +1,25 @@
-//! `daas user`: people whom the server knows by itself, in its configuration.
+//! `daas user`: people whom the server knows by itself, and what it keeps of others.
+
+use std::path::Path;
 
 use daas_core::secret::Secret;
 use daas_http::identity::hash_password;
 use serde_json::json;
 
+use super::key::store;
 use super::password;
-use crate::args::UserCommand;
+use crate::args::{ServeArgs, UserCommand};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{Output, print, tell};
 
-pub(crate) fn run(output: Output, command: &UserCommand) -> Outcome {
-    let UserCommand::Hash { password_file } = command;
+pub(crate) async fn run(output: Output, command: UserCommand) -> Outcome {
+    match command {
+        UserCommand::Hash { password_file } => hash(output, &password_file),
+        UserCommand::ResetSecondFactor { owner, serve } => reset(&owner, &serve).await,
+    }
+}
+
+fn hash(output: Output, password_file: &Path) -> Outcome {
     let given = password(Some(password_file))?.unwrap_or_default();
     let hash = hash_password(&Secret::new(given));
     let hash = hash.map_err(|e| Failure::new(Code::Usage, e.to_string()))?;
@@ -19,4 +28,16 @@ pub(crate) fn run(output: Output, command: &UserCommand) -> Outcome {
         return output.print_json(&json!({ "password_hash": hash }));
     }
     print(&hash)
+}
+
+async fn reset(owner: &str, serve: &ServeArgs) -> Outcome {
+    let way = "while the server runs, ask its API: DELETE /api/v1/second-factors/OWNER";
+    let (store, realms) = store(serve, way).await?;
+    let owner = realms.owner(owner).map_err(|e| Failure::new(Code::Usage, e.to_string()))?;
+    let removed = store.second_factors().remove_second_factor(&owner).await;
+    if removed.map_err(|e| Failure::new(Code::Failed, e.to_string()))? {
+        tell(&format!("{owner} has no second factor any more"));
+        return Ok(());
+    }
+    Err(Failure::new(Code::NotFound, format!("{owner} has no second factor")))
 }

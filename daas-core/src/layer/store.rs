@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::layer;
-use crate::access::{KeyStore, SignInStore};
+use crate::access::{KeyStore, SecondFactorStore, SignInStore};
 use crate::activity::Activity;
 use crate::error::Result;
 use crate::event::Event;
@@ -69,4 +69,5 @@ layer! {
     fn watch(&self) -> watch::Receiver<Cursor>;
     fn keys(&self) -> Arc<dyn KeyStore>;
     fn sign_ins(&self) -> Arc<dyn SignInStore>;
+    fn second_factors(&self) -> Arc<dyn SecondFactorStore>;
 }

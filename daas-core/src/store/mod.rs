@@ -15,7 +15,7 @@ use tokio::sync::watch;
 pub use self::prune::{Prune, Pruned};
 pub use self::query::{EventFilter, Filter, Page, Sessions, Tally};
 use self::quota::Quotas;
-use crate::access::{KeyStore, SignInStore};
+use crate::access::{KeyStore, SecondFactorStore, SignInStore};
 use crate::activity::Activity;
 use crate::error::Result;
 use crate::event::{Event, NewEvent};
@@ -237,6 +237,9 @@ pub trait SessionStore: Debug + Send + Sync {
 
     /// Where sign-ins are kept, in the same store.
     fn sign_ins(&self) -> Arc<dyn SignInStore>;
+
+    /// Where second factors are kept, in the same store.
+    fn second_factors(&self) -> Arc<dyn SecondFactorStore>;
 }
 
 /// A session to add.

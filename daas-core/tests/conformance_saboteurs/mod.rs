@@ -2,5 +2,8 @@
 
 pub(crate) mod configurator;
 pub(crate) mod idle;
+pub(crate) mod keys;
 pub(crate) mod provisioner;
+pub(crate) mod second_factors;
+pub(crate) mod sign_ins;
 pub(crate) mod store;

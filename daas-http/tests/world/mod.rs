@@ -30,7 +30,7 @@ use daas_core::store::{SessionStore, memory::MemoryStore};
 use daas_core::template::{ReadyWhen, Template};
 use daas_core::{Error, Kind, Operation, Result};
 use daas_http::access::Peer;
-use daas_http::identity::{Identity, IdentityConfig};
+use daas_http::identity::{Identity, IdentityConfig, Sources};
 use daas_http::{Extra, Face, HttpConfig, mint_key};
 use http::{Request, header};
 use http_body_util::BodyExt;
@@ -80,8 +80,14 @@ pub(crate) struct Wanted {
     pub(crate) joining: bool,
     /// The clock stands still, for files that hold times.
     pub(crate) frozen: bool,
+    /// The clock; absent: one that runs, or stands still.
+    pub(crate) clock: Option<Arc<ManualClock>>,
     /// Who may sign in; absent: as a newcomer has it, with operators and administrators by group.
     pub(crate) identity: Option<IdentityConfig>,
+    /// Where people are known besides.
+    pub(crate) sources: Sources,
+    /// Nobody is known by a password.
+    pub(crate) no_passwords: bool,
 }
 
 impl World {
@@ -104,10 +110,10 @@ impl World {
         let make = if wanted.joining { FakeConfigurator::joining } else { FakeConfigurator::new };
         let configurator = make("inside".parse().unwrap(), Arc::clone(&guests));
         let start = "2026-11-20T10:11:12.345Z".parse().unwrap();
-        let clock: Arc<dyn Clock> = if wanted.frozen {
-            Arc::new(ManualClock::starting_at(start))
-        } else {
-            Arc::new(TokioClock::starting_at(start))
+        let clock: Arc<dyn Clock> = match wanted.clock {
+            Some(clock) => clock,
+            None if wanted.frozen => Arc::new(ManualClock::starting_at(start)),
+            None => Arc::new(TokioClock::starting_at(start)),
         };
         let engine = Engine::new(Parts {
             store: Arc::clone(&store) as Arc<dyn SessionStore>,
@@ -127,13 +133,12 @@ impl World {
             operator: key(&engine, "olga", Role::Operator).await,
             admin: key(&engine, "root", Role::Admin).await,
         };
-        let identity = wanted.identity.unwrap_or_else(|| IdentityConfig {
-            roles: [("Staff@api".to_owned(), Role::Operator), ("root@api".to_owned(), Role::Admin)]
-                .into(),
-            ..IdentityConfig::default()
-        });
+        let identity = wanted.identity.unwrap_or_else(as_a_newcomer_has_it);
         let realms = Realms::default();
-        let sources: Vec<Arc<dyn PasswordSource>> = vec![Arc::new(People)];
+        let mut sources = wanted.sources;
+        if !wanted.no_passwords {
+            sources.passwords.push(Arc::new(People));
+        }
         let identity = Arc::new(Identity::new(identity, realms.clone(), sources).unwrap());
         let extra = Extra {
             zone: Some(jiff::tz::TimeZone::UTC),
@@ -311,11 +316,20 @@ pub(crate) fn template(name: &str) -> Template {
     template
 }
 
+fn as_a_newcomer_has_it() -> IdentityConfig {
+    IdentityConfig {
+        roles: [("Staff@api".to_owned(), Role::Operator), ("root@api".to_owned(), Role::Admin)]
+            .into(),
+        ..IdentityConfig::default()
+    }
+}
+
 pub(crate) fn alice() -> Caller {
     Caller {
         owner: Owner { realm: "api".into(), name: "alice".into() },
         organisation: Organisation::default(),
         role: Role::User,
+        groups: [].into(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The clauses of [`SessionStore`], and the sessions they are judged with.
 
+mod keys;
 mod leases;
 mod others;
 mod prunes;
 mod queries;
 mod records;
+mod second_factors;
 mod sign_ins;
 
 use std::sync::Arc;
@@ -25,13 +27,15 @@ use crate::template::Template;
 /// The store under judgement.
 type Store = Arc<dyn SessionStore>;
 
-/// Every clause of [`SessionStore`] and of its key store.
+/// Every clause of [`SessionStore`] and of the stores in it.
 pub fn store_clauses() -> Vec<Clause<Store>> {
     let mut all = records::clauses();
     all.extend(leases::clauses());
     all.extend(queries::clauses());
     all.extend(others::clauses());
+    all.extend(keys::clauses());
     all.extend(sign_ins::clauses());
+    all.extend(second_factors::clauses());
     all.extend(prunes::clauses());
     all
 }
