@@ -57,6 +57,8 @@ pub(crate) struct Origin {
     pub(crate) client: IpAddr,
     /// Whether it came over TLS.
     pub(crate) secure: bool,
+    /// Whether a trusted proxy brought it.
+    proxied: bool,
 }
 
 /// Who a request was let in as.
@@ -75,21 +77,23 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let origin = Origin { client: client(&app, &request), secure: is_secure(&app, &request) };
-    let admitted =
-        match admit(&app, route, origin, request.headers(), host(request.uri(), request.headers()))
-            .await
-        {
-            Ok(admitted) => admitted,
-            Err(problem) if problem.status == StatusCode::UNAUTHORIZED && route.is_for_people() => {
-                return portal::to_sign_in(request.method(), request.uri());
-            }
-            Err(problem) => return problem.into_response(),
-        };
+    let origin = Origin {
+        client: client(&app, &request),
+        secure: is_secure(&app, &request),
+        proxied: trusted(&app, peer(&request)),
+    };
+    let named = host(origin, request.uri(), request.headers());
+    let admitted = match admit(&app, route, origin, request.headers(), named.clone()).await {
+        Ok(admitted) => admitted,
+        Err(problem) if problem.status == StatusCode::UNAUTHORIZED && route.is_for_people() => {
+            return portal::to_sign_in(request.method(), request.uri());
+        }
+        Err(problem) => return problem.into_response(),
+    };
     // What a WebSocket carries changes things, and a browser opens one for whatever page it shows.
     let changes = (request.method() != Method::GET && request.method() != Method::HEAD)
         || request.headers().contains_key(header::UPGRADE);
-    let lent = is_cross_site(request.headers())
+    let lent = is_cross_site(request.headers(), named.as_ref())
         // A browser always says from where; what does not is no browser, and has no sign-in of its own.
         || (matches!(admitted, Admitted::Person(_)) && !says_its_site(request.headers()));
     if changes && lent {
@@ -280,13 +284,27 @@ fn trusted(app: &App, address: IpAddr) -> bool {
     app.config.trusted_proxies.iter().any(|network| network.contains(address))
 }
 
-/// The host that a request names; absent in HTTP/1.0. One that cannot be read is nobody's.
-fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
+/// The host that a request names, for a trusted proxy the one that was named to it; absent in
+/// HTTP/1.0. One that cannot be read is nobody's.
+fn host(origin: Origin, uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
+    let read = |text: &[u8]| {
+        Authority::try_from(text).unwrap_or_else(|_| Authority::from_static("unreadable"))
+    };
+    let forwarded = headers.get_all("x-forwarded-host").iter().next_back();
+    if let Some(named) = forwarded.filter(|_| origin.proxied) {
+        // The last one: those before it may be the client's own words.
+        let last = named.as_bytes().rsplit(|b| *b == b',').next().unwrap_or_default();
+        return Some(read(last.trim_ascii()));
+    }
     if let Some(authority) = uri.authority() {
         return Some(authority.clone());
     }
-    let named = headers.get(header::HOST)?;
-    Some(named.as_bytes().try_into().unwrap_or_else(|_| Authority::from_static("unreadable")))
+    headers.get(header::HOST).map(|named| read(named.as_bytes()))
+}
+
+/// Whether a page of another site sent this.
+pub(crate) fn is_lent(origin: Origin, uri: &Uri, headers: &HeaderMap) -> bool {
+    is_cross_site(headers, host(origin, uri, headers).as_ref())
 }
 
 /// The address of this server for the browser that sends this: the one that is configured, or, on
@@ -300,7 +318,7 @@ pub(crate) fn own_url(
     if app.config.public_url.is_some() {
         return app.config.public_url.clone();
     }
-    let host = host(uri, headers).filter(is_loopback_name)?;
+    let host = host(origin, uri, headers).filter(is_loopback_name)?;
     let scheme = if origin.secure { "https" } else { "http" };
     format!("{scheme}://{host}").parse().ok()
 }
@@ -321,12 +339,12 @@ fn is_local_name(host: &Authority) -> bool {
 
 /// Whether a browser says that a page of another site sent this: callers known by their address
 /// must not lend it to whatever page they look at.
-pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
+fn is_cross_site(headers: &HeaderMap, host: Option<&Authority>) -> bool {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {
         return !matches!(site, "same-origin" | "none");
     }
-    match (text("origin"), text("host")) {
+    match (text("origin"), host.map(Authority::as_str)) {
         (None, _) => false,
         (Some(origin), Some(host)) => {
             origin.split_once("://").is_none_or(|(_, o)| !o.eq_ignore_ascii_case(host))
@@ -365,7 +383,8 @@ mod tests {
                 .iter()
                 .map(|(n, v)| (n.parse().expect("name"), v.parse().expect("value")))
                 .collect();
-            assert_eq!(is_cross_site(&map), cross, "{headers:?}");
+            let host = map.get("host").map(|host| host.as_bytes().try_into().expect("a host"));
+            assert_eq!(is_cross_site(&map, host.as_ref()), cross, "{headers:?}");
         };
         check(&[], false);
         check(&[("sec-fetch-site", "same-origin")], false);

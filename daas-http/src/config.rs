@@ -30,6 +30,13 @@ pub struct HttpConfig {
     pub public_url: Option<PublicUrl>,
     /// Whether `listen` may be reached from elsewhere without TLS: keys travel in clear then.
     pub plain_http_beyond_loopback: bool,
+    /// One more listener, plain HTTP, that sends browsers to the address with TLS, and serves nothing:
+    /// port 80 as a rule. Never those who call the compatible API. Default none.
+    pub redirect_listen: Option<SocketAddr>,
+    /// For how long browsers are told to come by TLS alone (Strict-Transport-Security), when `tls`
+    /// names files; it counts for every port of the host. `0s`: not told. Default 180 days.
+    #[serde(with = "humantime_serde")]
+    pub hsts: Duration,
     /// Where guests report their use; absent: nowhere.
     pub guest_listen: Option<SocketAddr>,
     /// Its certificate. Default none.
@@ -38,7 +45,7 @@ pub struct HttpConfig {
     pub compat: CompatConfig,
     /// From where `/metrics` and `/api/metrics` need no key. Default loopback.
     pub monitoring_networks: Vec<Network>,
-    /// Proxies whose `X-Forwarded-For` is believed. Default none.
+    /// Proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed. Default none.
     pub trusted_proxies: Vec<Network>,
     /// The pages for people.
     pub portal: PortalConfig,
@@ -55,6 +62,8 @@ impl Default for HttpConfig {
             tls: Tls::None,
             public_url: None,
             plain_http_beyond_loopback: false,
+            redirect_listen: None,
+            hsts: Duration::from_hours(180 * 24),
             guest_listen: None,
             guest_tls: Tls::None,
             compat: CompatConfig::default(),
@@ -150,6 +159,9 @@ pub struct HttpLimits {
     /// stays open without a request. Default 20 s.
     #[serde(with = "humantime_serde")]
     pub header_time: Duration,
+    /// How often certificate files are looked at for new ones. Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub reload_time: Duration,
     /// How long a client may take for 16 KiB of an answer that is there. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub take_time: Duration,
@@ -169,6 +181,7 @@ impl Default for HttpLimits {
             streams: 512,
             streams_of_one: 64,
             header_time: Duration::from_secs(20),
+            reload_time: Duration::from_secs(10),
             take_time: Duration::from_secs(30),
             call_time: Duration::from_secs(30),
             stop_time: Duration::from_secs(10),
@@ -182,6 +195,11 @@ impl Default for HttpLimits {
 pub struct PublicUrl(Url);
 
 impl PublicUrl {
+    /// Whether it is reached by TLS.
+    pub fn is_secure(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
     /// The address of `path`, which begins with a slash.
     pub fn at(&self, path: &str) -> Url {
         let mut url = self.0.clone();

@@ -3,11 +3,13 @@
 use axum::middleware::from_fn_with_state;
 use axum::{Extension, Router};
 use daas_core::engine::Engine;
+use http::{HeaderValue, header};
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::access::guard;
 use crate::app::{App, Extra};
 use crate::compat::Alone;
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, Tls};
 use crate::routes::{self, Listener};
 use crate::wrap::wrap;
 
@@ -38,8 +40,17 @@ impl Face {
         let both: &[Listener] = &[Listener::Main, Listener::Compat];
         let main = if compat { both } else { &both[..1] };
         let alone = if compat { &both[1..] } else { &[] };
+        let mut whole = router(&app, main);
+        let hsts = app.config.hsts.as_secs();
+        if matches!(app.config.tls, Tls::Files { .. })
+            && hsts > 0
+            && let Ok(told) = HeaderValue::try_from(format!("max-age={hsts}"))
+        {
+            let name = header::STRICT_TRANSPORT_SECURITY;
+            whole = whole.layer(SetResponseHeaderLayer::overriding(name, told));
+        }
         Self {
-            main: router(&app, main),
+            main: whole,
             compat: router(&app, alone).layer(Extension(Alone)),
             guests: router(&app, &[Listener::Guests]),
             app,

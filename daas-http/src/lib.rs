@@ -32,6 +32,7 @@ mod metrics_text;
 mod openapi;
 mod portal;
 pub mod problem;
+mod redirect;
 pub mod routes;
 mod server;
 mod tls;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tokio::net::TcpListener;
 use tracing::warn;
 
-use crate::config::{HttpConfig, Tls};
+use crate::config::{HttpConfig, PublicUrl, Tls};
 use crate::tls::{self, Identity};
 
 /// Why the server cannot start, or ended badly.
@@ -30,6 +30,9 @@ pub enum ServeError {
         /// Which address.
         address: SocketAddr,
     },
+    /// Browsers would be sent in a circle.
+    #[error("redirect_listen sends browsers to TLS, and there is none; set tls or public_url")]
+    Redirect,
     /// A file of a certificate cannot be read or written.
     #[error("cannot use {}", path.display())]
     File {
@@ -57,6 +60,8 @@ pub struct Addresses {
     pub main_tls: bool,
     /// The compatible API alone, in plain HTTP.
     pub compat: Option<SocketAddr>,
+    /// What sends browsers to the API's.
+    pub redirect: Option<SocketAddr>,
     /// What guests call.
     pub guests: Option<SocketAddr>,
     /// Whether it speaks TLS.
@@ -81,6 +86,7 @@ impl Addresses {
 pub struct Listeners {
     pub(crate) main: Bound,
     pub(crate) compat: Option<Bound>,
+    pub(crate) redirect: Option<Bound>,
     pub(crate) guests: Option<Bound>,
     addresses: Addresses,
 }
@@ -109,6 +115,13 @@ impl Listeners {
             Some(address) => Some(bound(address, &Tls::None).await?),
             None => None,
         };
+        let redirect = match config.redirect_listen {
+            Some(address) => {
+                check_redirect(config)?;
+                Some(bound(address, &Tls::None).await?)
+            }
+            None => None,
+        };
         let guests = match config.guest_listen {
             Some(address) => Some(bound(address, &config.guest_tls).await?),
             None => None,
@@ -123,6 +136,7 @@ impl Listeners {
             main: address(&main)?,
             main_tls: main.identity.is_some(),
             compat: compat.as_ref().map(address).transpose()?,
+            redirect: redirect.as_ref().map(address).transpose()?,
             guests: guests.as_ref().map(address).transpose()?,
             guests_tls: guests.as_ref().is_some_and(|g| g.identity.is_some()),
         };
@@ -131,7 +145,7 @@ impl Listeners {
         {
             warn!(%address, "guests' tokens travel in clear: no TLS on this address");
         }
-        Ok(Self { main, compat, guests, addresses })
+        Ok(Self { main, compat, redirect, guests, addresses })
     }
 
     /// Where is being listened.
@@ -148,6 +162,15 @@ impl Listeners {
     pub fn guest_certificate_pem(&self) -> Option<&str> {
         self.guests.as_ref()?.identity.as_ref()?.own_authority_pem.as_deref()
     }
+}
+
+/// Refuses to send browsers to where there is no TLS either.
+fn check_redirect(config: &HttpConfig) -> Result<(), ServeError> {
+    let is_secure = config.public_url.as_ref().is_some_and(PublicUrl::is_secure);
+    if config.tls == Tls::None && !is_secure {
+        return Err(ServeError::Redirect);
+    }
+    Ok(())
 }
 
 /// Refuses two certificates in one directory: each start would remake the other's.

@@ -10,6 +10,7 @@ use crate::config::HttpConfig;
 use crate::connection::{self, Ending};
 use crate::face::Face;
 use crate::listeners::{Addresses, Listeners, ServeError};
+use crate::redirect;
 
 /// A server that is bound and does not answer yet.
 #[derive(Debug)]
@@ -53,7 +54,14 @@ impl Server {
         let listening = TaskTracker::new();
         let addresses = *self.addresses();
         info!(url = addresses.url(), guests = ?addresses.guests, "listening");
+        let redirect = redirect::router(&self.config, addresses.main.port());
+        let bounds = [&self.listeners.main].into_iter().chain(&self.listeners.guests);
+        for files in bounds.filter_map(|bound| bound.identity.as_ref()?.files.clone()) {
+            let period = self.config.limits.reload_time;
+            listening.spawn(files.watch(period, ending.politely.clone()));
+        }
         let pairs = [
+            (self.listeners.redirect, redirect),
             (Some(self.listeners.main), self.face.main.clone()),
             (self.listeners.compat, self.face.compat.clone()),
             (self.listeners.guests, self.face.guests.clone()),

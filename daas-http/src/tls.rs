@@ -1,5 +1,7 @@
 //! Certificates: from files, or made here at the first start and kept.
 
+mod reload;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,10 +9,12 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
+use self::reload::{Current, Files};
 use crate::config::Tls;
 use crate::listeners::ServeError;
 
@@ -25,6 +29,8 @@ pub(crate) struct Identity {
     pub(crate) fingerprint: String,
     /// The certificate, when it is its own authority.
     pub(crate) own_authority_pem: Option<String>,
+    /// The files that others replace; absent: nobody does.
+    pub(crate) files: Option<Files>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -38,7 +44,15 @@ pub(crate) fn load(tls: &Tls) -> Result<Option<Identity>, ServeError> {
     match tls {
         Tls::None => Ok(None),
         Tls::Files { certificate, key } => {
-            identity(&read(certificate)?, &read(key)?, certificate, false).map(Some)
+            let (pem, key_pem) = (read(certificate)?, read(key)?);
+            let (mut identity, current) = identity(&pem, &key_pem, certificate, false)?;
+            identity.files = Some(Files {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                current,
+                seen: reload::digest(&pem, &key_pem),
+            });
+            Ok(Some(identity))
         }
         Tls::SelfSigned { directory, names } => {
             let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
@@ -51,7 +65,8 @@ pub(crate) fn load(tls: &Tls) -> Result<Option<Identity>, ServeError> {
                     .map_err(|source| ServeError::File { path: kept_names, source })?;
                 warn!(directory = %directory.display(), "made a new certificate");
             }
-            identity(&read(&certificate)?, &read(&key)?, &certificate, true).map(Some)
+            let (identity, _) = identity(&read(&certificate)?, &read(&key)?, &certificate, true)?;
+            Ok(Some(identity))
         }
     }
 }
@@ -61,27 +76,50 @@ fn identity(
     key_pem: &str,
     path: &Path,
     own_authority: bool,
-) -> Result<Identity, ServeError> {
+) -> Result<(Identity, Arc<Current>), ServeError> {
     let bad = |why: String| ServeError::Certificate { path: path.to_owned(), why };
-    let chain = CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| bad(e.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|e| bad(e.to_string()))?;
-    let first = chain.first().ok_or_else(|| bad("the file holds no certificate".to_owned()))?;
-    let parts: Vec<String> = Sha256::digest(first).iter().map(|b| format!("{b:02X}")).collect();
+    let key = certified(certificate_pem, key_pem, path)?;
+    let fingerprint = fingerprint(&key);
+    let current = Current::new(key);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| bad(e.to_string()))?
         .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|e| bad(e.to_string()))?;
+        .with_cert_resolver(Arc::clone(&current) as _);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Identity {
+    let identity = Identity {
         acceptor: TlsAcceptor::from(Arc::new(config)),
-        fingerprint: parts.join(":"),
+        fingerprint,
         own_authority_pem: own_authority.then(|| certificate_pem.to_owned()),
-    })
+        files: None,
+    };
+    Ok((identity, current))
+}
+
+/// A certificate with the key that belongs to it.
+fn certified(
+    certificate_pem: &str,
+    key_pem: &str,
+    path: &Path,
+) -> Result<CertifiedKey, ServeError> {
+    let bad = |why: String| ServeError::Certificate { path: path.to_owned(), why };
+    let chain = CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad(e.to_string()))?;
+    if chain.is_empty() {
+        return Err(bad("the file holds no certificate".to_owned()));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|e| bad(e.to_string()))?;
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(chain, key, &provider).map_err(|e| bad(e.to_string()))
+}
+
+/// SHA-256 of a certificate, `AA:BB:…`.
+fn fingerprint(key: &CertifiedKey) -> String {
+    let first = key.cert.first().map(Sha256::digest);
+    let parts = first.iter().flatten().map(|b| format!("{b:02X}"));
+    parts.collect::<Vec<_>>().join(":")
 }
 
 /// Makes a certificate that is its own authority. The key is written first, so that a start cut

@@ -55,7 +55,7 @@ pub(crate) async fn begin(
     let identity = identity(&app)?;
     let provider = identity.provider(&realm).ok_or_else(unknown)?;
     // Nobody else's page begins a sign-in here: ours is shown first.
-    if access::is_cross_site(&headers) {
+    if access::is_lent(origin, &uri, &headers) {
         return Ok(Redirect::to("/sign-in").into_response());
     }
     let next = next.next.as_deref();
