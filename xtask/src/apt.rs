@@ -39,7 +39,7 @@ pub(crate) fn obstacle() -> Option<String> {
         return Some("needs root: sudo -E cargo xtask test --install".to_owned());
     }
     let mut missing = missing();
-    if !crate::ansible::is_there() {
+    if !crate::python::is_there() {
         missing.push("Ansible");
     }
     (!missing.is_empty())

@@ -1,10 +1,10 @@
 //! The project's chores, so that cargo is the only tool a newcomer needs: `cargo xtask test` and
 //! `cargo xtask check`. What CI runs, you run.
 
-mod ansible;
 mod apt;
 mod browser;
 mod check;
+mod python;
 mod tally;
 mod test;
 mod tidy;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::tally::Tally;
-use crate::{ansible, apt, browser, cargo, in_ci, say};
+use crate::{apt, browser, cargo, in_ci, python, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.install || in_ci() {
         apt::install()?;
-        ansible::install()?;
+        python::install()?;
         browser::install()?;
     }
     let obstacle = apt::obstacle();
