@@ -527,6 +527,13 @@ pub static ROUTES: &[Route] = &[
     },
     Route {
         who: PERSON,
+        summary: "Shows a desktop by Remote Desktop.",
+        gives: PAGE,
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/desktops/{id}/rdp", || get(portal::rdp))
+    },
+    Route {
+        who: PERSON,
         summary: "Asks whether a desktop is really to be deleted.",
         gives: PAGE,
         refuses: &[404],

@@ -33,7 +33,8 @@ async fn crawl(world: &World, cookie: &str, starts: &[&str]) -> BTreeSet<String>
         assert_eq!(answer.status, 200, "{path}");
         let policy = answer.header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
-        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+        // The viewer of Remote Desktop is a program for WebAssembly, and styles itself.
+        assert!(!policy.contains("unsafe") || path.ends_with("/rdp"), "{path}: {policy}");
         let media = answer.header("content-type").to_owned();
         if !["html", "css", "javascript", "svg"].iter().any(|sort| media.contains(sort)) {
             continue;

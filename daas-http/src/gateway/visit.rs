@@ -12,13 +12,14 @@ use daas_core::access::SignIn;
 use daas_core::clock::between;
 use daas_core::engine::Caller;
 use http::{HeaderMap, StatusCode, header};
+use tokio::time::timeout;
 use tracing::info;
 
 use super::carry::Client;
 use super::connections::{Connection, Opening};
 use super::ended::Ended;
 use super::tickets::PROTOCOL_PREFIX;
-use super::{Kind, evidence, vnc};
+use super::{Kind, evidence, rdp, vnc};
 use crate::access::Origin;
 use crate::app::App;
 use crate::problem::Problem;
@@ -67,6 +68,9 @@ pub(crate) async fn connect(
         tasks.track_future(async move {
             let mut client = Client::new(socket);
             let ended = visit(&app, kind, visitor, &mut client).await;
+            if kind == Kind::Rdp && !client.was_shown() {
+                rdp::refuse(&mut client, &ended).await;
+            }
             client.close(&ended).await;
         })
     }))
@@ -81,7 +85,17 @@ fn ticket(headers: &HeaderMap) -> Option<String> {
 }
 
 async fn visit(app: &App, kind: Kind, visitor: Visitor, client: &mut Client) -> Ended {
-    let Visitor { caller, sign_in, address, ticket } = visitor;
+    let Visitor { caller, sign_in, address, mut ticket } = visitor;
+    let mut request = Vec::new();
+    if kind == Kind::Rdp {
+        // The browser's client writes the ticket where RDCleanPath has room for it.
+        let opening = timeout(app.gateway.config.open_time, rdp::Opening::read(client)).await;
+        match opening {
+            Ok(Ok(opening)) => (ticket, request) = (Some(opening.ticket), opening.request),
+            Ok(Err(ended)) => return ended,
+            Err(_) => return Ended::Lost,
+        }
+    }
     let granted = ticket.and_then(|ticket| app.gateway.tickets.take(&ticket));
     let Some(granted) = granted.filter(|granted| granted.kind == kind) else {
         return Ended::Ticket;
@@ -108,7 +122,7 @@ async fn visit(app: &App, kind: Kind, visitor: Visitor, client: &mut Client) -> 
     app.gateway.follow(app);
     info!(%session, owner = %caller.owner, %kind, %address, id = connection.id, "connected");
     let ended = tokio::select! {
-        ended = show(app, &caller, client, connection) => ended,
+        ended = show(app, &caller, client, connection, &request) => ended,
         ended = connection.ended() => ended,
         () = app.stopping.cancelled() => Ended::Stopping,
     };
@@ -127,8 +141,15 @@ async fn visit(app: &App, kind: Kind, visitor: Visitor, client: &mut Client) -> 
     ended
 }
 
-async fn show(app: &App, caller: &Caller, client: &mut Client, connection: &Connection) -> Ended {
+async fn show(
+    app: &App,
+    caller: &Caller,
+    client: &mut Client,
+    connection: &Connection,
+    request: &[u8],
+) -> Ended {
     match connection.kind {
         Kind::Vnc => vnc::show(app, caller, client, connection).await,
+        Kind::Rdp => rdp::show(app, caller, client, connection, request).await,
     }
 }

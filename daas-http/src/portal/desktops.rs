@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::{Frame, Words, is_operator, page};
 use crate::app::App;
 use crate::body::{Ask, Form, SessionPath};
+use crate::gateway;
 use crate::problem::Problem;
 use crate::v1::view::SessionView;
 
@@ -54,6 +55,8 @@ struct Can {
     connect: bool,
     /// Its screen can be shown here.
     show: bool,
+    /// The same by Remote Desktop.
+    rdp: bool,
     extend: bool,
     restart: bool,
     stop: bool,
@@ -73,6 +76,7 @@ impl Can {
         Self {
             connect: ready && session.address.is_some(),
             show: app.engine.shows(session),
+            rdp: gateway::has_rdp(session),
             extend: ready,
             restart: ready,
             stop: ready && personal,

@@ -22,7 +22,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 pub(crate) use self::account::{end_sign_in, show as account};
 pub(crate) use self::assets::file;
 pub(crate) use self::clients::file as client;
-pub(crate) use self::console::show as console;
+pub(crate) use self::console::{rdp, show as console};
 pub(crate) use self::desktops::{act, confirm, create, list, new, show};
 pub(crate) use self::keys::{make_key, revoke_key};
 pub(crate) use self::provider::{begin as begin_at_provider, finish as finish_at_provider};
