@@ -351,3 +351,23 @@ async fn a_policy_that_changes_its_mind() {
 async fn a_policy_that_never_ends_anything() {
     policy(PolicyTrick::NeverEnds, &["what_nobody_uses_ends"]).await;
 }
+
+#[tokio::test]
+async fn audit_logs_that_lie() {
+    let order = "audit_keeps_entries_as_they_are_and_in_their_order";
+    let follows = "audit_refuses_what_does_not_follow_and_all_that_came_with_it";
+    let chains = "audit_tells_the_chains_and_who_vouches_for_them";
+    let filters = "audit_filters_and_pages_in_both_directions";
+    let signatures = "audit_keeps_signatures_in_their_order";
+    let old = "audit_tells_what_is_old_and_never_beyond_what_is_young";
+    let forgets = "audit_forgets_what_is_named_and_nothing_else";
+    store(StoreTrick::AuditTakesAnything, &[follows]).await;
+    store(StoreTrick::AuditLosesTheLast, &[order, follows, chains, filters, old, forgets]).await;
+    store(StoreTrick::AuditIgnoresFilters, &[filters]).await;
+    store(StoreTrick::AuditRepeatsPages, &[filters]).await;
+    store(StoreTrick::AuditLosesSignatures, &[signatures, forgets]).await;
+    store(StoreTrick::AuditForgetsAll, &[forgets]).await;
+    store(StoreTrick::AuditForgetsNothing, &[forgets]).await;
+    store(StoreTrick::AuditKnowsNoLinks, &[chains]).await;
+    store(StoreTrick::AuditAgesEverything, &[old]).await;
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use daas_core::access::{ApiKey, KeyStore, SignInStore};
 use daas_core::activity::Activity;
+use daas_core::audit::AuditStore;
 use daas_core::clock::{Clock, SystemClock};
 use daas_core::event::Event;
 use daas_core::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
@@ -20,6 +21,7 @@ use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Row, SqlitePool};
 use tokio::sync::watch;
 
+use crate::audit::SqliteAudit;
 use crate::error::Failure;
 use crate::rows::{count, decode, millisecond};
 use crate::sign_ins::SqliteSignIns;
@@ -197,6 +199,10 @@ impl SessionStore for SqliteStore {
 
     fn sign_ins(&self) -> Arc<dyn SignInStore> {
         Arc::new(SqliteSignIns::new(self.readers.clone(), Arc::clone(&self.writer)))
+    }
+
+    fn audit(&self) -> Arc<dyn AuditStore> {
+        Arc::new(SqliteAudit::new(self.readers.clone(), Arc::clone(&self.writer)))
     }
 }
 

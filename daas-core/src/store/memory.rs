@@ -1,5 +1,6 @@
 //! Sessions in memory: for tests, embedding and as the plainest reading of the contract.
 
+mod audit;
 mod keys;
 mod log;
 mod pruning;
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use self::audit::{AuditRows, MemoryAudit};
 use self::keys::MemoryKeys;
 use self::log::Log;
 use self::pruning::Retired;
@@ -24,6 +26,7 @@ use super::{
 };
 use crate::access::{ApiKey, KeyStore, SignIn, SignInStore};
 use crate::activity::Activity;
+use crate::audit::AuditStore;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::event::Event;
 use crate::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
@@ -46,6 +49,7 @@ struct State {
     keys: BTreeMap<String, ApiKey>,
     sign_ins: BTreeMap<String, SignIn>,
     retired: Retired,
+    audit: AuditRows,
 }
 
 #[derive(Debug)]
@@ -387,5 +391,9 @@ impl SessionStore for MemoryStore {
 
     fn sign_ins(&self) -> Arc<dyn SignInStore> {
         Arc::new(MemorySignIns(Arc::clone(&self.state)))
+    }
+
+    fn audit(&self) -> Arc<dyn AuditStore> {
+        Arc::new(MemoryAudit(Arc::clone(&self.state)))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use daas_core::Result;
 use daas_core::activity::Activity;
+use daas_core::audit::AuditStore;
 use daas_core::event::Event;
 use daas_core::ids::{BackendName, Cursor, Fence, Holder, SessionId, Version};
 use daas_core::layer::{Layer, StoreLayer};
@@ -15,6 +16,8 @@ use daas_core::store::{
     SessionStore, Sessions, Tally,
 };
 use jiff::Timestamp;
+
+use super::audit::BadAudit;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoreTrick {
@@ -37,6 +40,15 @@ pub(crate) enum StoreTrick {
     ForgetsIds,
     SkipsInSilence,
     ForgetsCounts,
+    AuditTakesAnything,
+    AuditLosesTheLast,
+    AuditIgnoresFilters,
+    AuditRepeatsPages,
+    AuditLosesSignatures,
+    AuditForgetsAll,
+    AuditForgetsNothing,
+    AuditKnowsNoLinks,
+    AuditAgesEverything,
 }
 
 #[derive(Debug)]
@@ -202,5 +214,9 @@ impl StoreLayer for BadStore {
             (tally.created, tally.ended) = (tally.live(), 0);
         }
         Ok(tally)
+    }
+
+    fn audit(&self) -> Arc<dyn AuditStore> {
+        Arc::new(BadAudit { real: self.real.audit(), trick: self.trick })
     }
 }

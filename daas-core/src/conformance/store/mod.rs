@@ -1,5 +1,6 @@
 //! The clauses of [`SessionStore`], and the sessions they are judged with.
 
+mod audit;
 mod leases;
 mod others;
 mod prunes;
@@ -25,7 +26,7 @@ use crate::template::Template;
 /// The store under judgement.
 type Store = Arc<dyn SessionStore>;
 
-/// Every clause of [`SessionStore`] and of its key store.
+/// Every clause of [`SessionStore`] and of what it keeps beside sessions.
 pub fn store_clauses() -> Vec<Clause<Store>> {
     let mut all = records::clauses();
     all.extend(leases::clauses());
@@ -33,6 +34,7 @@ pub fn store_clauses() -> Vec<Clause<Store>> {
     all.extend(others::clauses());
     all.extend(sign_ins::clauses());
     all.extend(prunes::clauses());
+    all.extend(audit::clauses());
     all
 }
 
