@@ -81,6 +81,21 @@ pub struct Activity {
     pub disconnected_since: Option<Timestamp>,
     /// Our own last look at the guest from outside.
     pub probe: Option<(Timestamp, Probed)>,
+    /// What passed through our gateway.
+    #[serde(default)]
+    pub gateway: Option<Passage>,
+}
+
+/// What passed through the gateway to a desktop's screen: evidence of use beside the guest's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passage {
+    /// Whether somebody is connected by the gateway.
+    pub connected: bool,
+    /// When the gateway last told this.
+    pub told_at: Timestamp,
+    /// When a key or the mouse was last used through it, as far as the gateway could see: at the
+    /// latest when the connection was made.
+    pub input_at: Timestamp,
 }
 
 /// What our own look at a silent guest told.
@@ -129,12 +144,44 @@ impl Activity {
                 .or((!connected && !report.sessions.is_empty()).then_some(now)),
             last: Some((now, report)),
             probe: self.probe,
+            gateway: self.gateway,
+        }
+    }
+
+    /// What is known after the gateway told of `passage`. News that are older than what is known
+    /// change nothing.
+    #[must_use]
+    pub fn passed(&self, passage: Passage) -> Self {
+        if self.gateway.is_some_and(|known| known.told_at > passage.told_at) {
+            return self.clone();
+        }
+        Self {
+            first_connected_at: self.first_connected_at.or(Some(passage.told_at)),
+            gateway: Some(passage),
+            ..self.clone()
         }
     }
 
     /// Whether a client is there, by the last report.
     pub fn connected(&self) -> bool {
         self.last.as_ref().is_some_and(|(_, report)| report.connected())
+    }
+
+    /// Whether somebody is there by the gateway, at `now`. What it told longer than `fresh` ago is
+    /// no longer known: it, or this server, may have ended since.
+    pub fn passes(&self, now: Timestamp, fresh: Duration) -> Option<&Passage> {
+        self.gateway.as_ref().filter(|p| p.connected && between(p.told_at, now) < fresh)
+    }
+
+    /// Since when nobody is there, neither by the guest's reports nor by the gateway. Connections by
+    /// the gateway end with the server, so its absence is not counted: from `listening_since` on
+    /// they had the time to come back.
+    pub fn left_at(&self, listening_since: Timestamp) -> Option<Timestamp> {
+        if self.connected() {
+            return None;
+        }
+        let passed = self.gateway.map(|passage| passage.told_at.max(listening_since));
+        self.disconnected_since.max(passed)
     }
 
     /// How long nobody has touched anything, by the last report: the time of the least idle display
@@ -144,6 +191,12 @@ impl Activity {
         let (_, report) = self.last.as_ref()?;
         let connected = report.sessions.iter().filter(|d| d.state == Connection::Connected);
         connected.map(|d| d.idle_seconds).min().map(Duration::from_secs)
+    }
+
+    /// The same, seen by the guest and by the gateway: whoever saw a touch later is right.
+    pub fn untouched(&self, now: Timestamp, fresh: Duration) -> Option<Duration> {
+        let passing = self.passes(now, fresh).map(|p| between(p.input_at, now));
+        self.idle().into_iter().chain(passing).min()
     }
 
     /// How long no report has come, at `now`, counted from `listening_since` at the earliest: our own
@@ -212,6 +265,30 @@ mod tests {
         let a = Activity::default().after(report(None), at(0));
         assert_eq!(a.silence(at(1000), at(990)), Duration::from_secs(10));
         assert_eq!(a.silence(at(1000), at(-50)), Duration::from_secs(1000));
+    }
+
+    fn passage(connected: bool, told: i64, input: i64) -> Passage {
+        Passage { connected, told_at: at(told), input_at: at(input) }
+    }
+
+    #[test]
+    fn the_gateway_and_the_guest_are_believed_together() {
+        use Connection::{Connected, Disconnected};
+        let minute = Duration::from_secs(60);
+        let a = Activity::default().passed(passage(true, 10, 5));
+        assert_eq!(a.first_connected_at, Some(at(10)));
+        assert!(a.passes(at(69), minute).is_some());
+        assert!(a.passes(at(70), minute).is_none(), "what it told a minute ago is not known");
+        assert_eq!(a.untouched(at(30), minute), Some(Duration::from_secs(25)));
+        let b = a.after(report(Some((Connected, 3, None))), at(30));
+        assert_eq!(b.untouched(at(30), minute), Some(Duration::from_secs(3)), "the later touch");
+        assert_eq!(b.gateway, a.gateway, "a report does not make the gateway forgotten");
+        let left = b.after(report(Some((Disconnected, 3, None))), at(40));
+        assert_eq!(left.left_at(at(0)), Some(at(40)));
+        let left = left.passed(passage(false, 50, 45));
+        assert_eq!(left.left_at(at(0)), Some(at(50)), "who was there longest");
+        assert_eq!(left.left_at(at(55)), Some(at(55)), "our own absence does not count");
+        assert_eq!(left.passed(passage(true, 49, 49)), left, "news that come late are no news");
     }
 
     #[test]

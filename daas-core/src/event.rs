@@ -99,6 +99,7 @@ mod tests {
             measured_seconds: 1,
             limit_seconds: 2,
             reported_at: Some(at(1)),
+            passed_at: None,
         };
         for what in [
             What::Requested { template: "lab".into() },

@@ -75,6 +75,9 @@ pub struct Evidence {
     pub limit_seconds: u64,
     /// When the last report came.
     pub reported_at: Option<Timestamp>,
+    /// When the gateway last told of somebody who was there by it.
+    #[serde(default)]
+    pub passed_at: Option<Timestamp>,
 }
 
 impl Evidence {
@@ -84,6 +87,7 @@ impl Evidence {
             measured_seconds: measured.as_secs(),
             limit_seconds: limit.as_secs(),
             reported_at: activity.last.as_ref().map(|(at, _)| *at),
+            passed_at: activity.gateway.map(|passage| passage.told_at),
         }
     }
 }
@@ -189,11 +193,13 @@ fn usage_clause(
     activity: &Activity,
     when: Moment,
 ) -> Option<Clause> {
-    if !expects_reports(session) && activity.last.is_none() {
-        // Nobody will ever tell: only the lifetime can end it.
+    let fresh = rules.report_period * SILENT_PERIODS;
+    let passing = activity.passes(when.now, fresh).is_some();
+    if !expects_reports(session) && activity.last.is_none() && !passing {
+        // Nobody will ever tell of other ways in: only the lifetime can end it.
         return None;
     }
-    if let Some(silence) = silent_for(rules, session, activity, when) {
+    if !passing && let Some(silence) = silent_for(rules, session, activity, when) {
         // Unknown, which ends nothing until we have looked ourselves during this silence.
         let (at, probed) = activity.probe?;
         if between(at, when.now) >= silence || probed == Probed::InUse {
@@ -202,7 +208,7 @@ fn usage_clause(
         return rules.silence.map(|limit| Clause { rule: "silence", measured: silence, limit });
     }
     let extended = |limit: Duration| limit.saturating_add(session.extension);
-    if let Some(since) = activity.disconnected_since {
+    if let Some(since) = activity.left_at(when.listening_since).filter(|_| !passing) {
         let limit = extended(rules.disconnected?);
         return Some(Clause { rule: "disconnected", measured: between(since, when.now), limit });
     }
@@ -212,7 +218,7 @@ fn usage_clause(
         return Some(Clause { rule: "never_connected", measured: between(start, when.now), limit });
     }
     let limit = extended(rules.idle?);
-    Some(Clause { rule: "idle", measured: activity.idle()?, limit })
+    Some(Clause { rule: "idle", measured: activity.untouched(when.now, fresh)?, limit })
 }
 
 /// How long the guest has been silent, if that is longer than a few missed reports.
@@ -234,8 +240,11 @@ fn look_clause(
     activity: &Activity,
     when: Moment,
 ) -> Option<Verdict> {
-    let silence = silent_for(rules, session, activity, when)?;
     let period = rules.report_period * SILENT_PERIODS;
+    if activity.passes(when.now, period).is_some() {
+        return None;
+    }
+    let silence = silent_for(rules, session, activity, when)?;
     let looked = activity.probe.is_some_and(|(at, _)| between(at, when.now) < period.min(silence));
     let (action, until) =
         if looked { (Action::Keep, later(when.now, period)) } else { (Action::Probe, when.now) };

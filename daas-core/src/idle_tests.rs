@@ -1,7 +1,7 @@
 //! The rules, one by one and the strictest of several.
 
 use super::*;
-use crate::activity::{Connection, Display, Report};
+use crate::activity::{Connection, Display, Passage, Report};
 use crate::session::tests_support::ready_session;
 
 fn at(second: i64) -> Timestamp {
@@ -120,4 +120,57 @@ fn a_desktop_that_nobody_watches_ends_by_its_lifetime_only() {
     check(&s, &Activity::default(), 1_000_000, Action::Keep, "in_use");
     s.template.idle.lifetime_max = Some(Duration::from_secs(60));
     check(&s, &Activity::default(), 60, Action::Destroy, "lifetime");
+}
+
+fn passing(connected: bool, told: i64, input: i64) -> Passage {
+    Passage { connected, told_at: at(told), input_at: at(input) }
+}
+
+#[test]
+fn who_is_there_by_the_gateway_alone_is_there() {
+    let s = session();
+    // On the machine's own screen: the guest knows of no display.
+    let a = Activity::default().after(empty_report(), at(600));
+    let there = a.passed(passing(true, 610, 600));
+    check(&s, &there, 620, Action::Keep, "idle");
+    // A guest that has become silent meanwhile is no reason to look: somebody is seen there.
+    check(&s, &there.passed(passing(true, 5_000, 4_990)), 5_010, Action::Keep, "idle");
+    check(&s, &there.passed(passing(true, 5_000, 3_200)), 5_010, Action::Destroy, "idle");
+}
+
+#[test]
+fn who_left_the_gateway_has_left() {
+    let s = session();
+    let a = Activity::default().passed(passing(true, 100, 100)).passed(passing(false, 130, 120));
+    let heard = |second| a.after(empty_report(), at(second));
+    check(&s, &heard(140), 150, Action::Keep, "disconnected");
+    check(&s, &heard(180), 190, Action::Destroy, "disconnected");
+    // Where the guest shows a client, they went on by other means.
+    let other = a.after(report(Connection::Connected, 0), at(180));
+    check(&s, &other, 190, Action::Keep, "idle");
+    // A gateway that stopped telling was this server's, and the guest is silent: unknown.
+    let gone = Activity::default().passed(passing(true, 100, 100));
+    check(&s, &gone, 1_000, Action::Probe, "unknown");
+}
+
+#[test]
+fn a_restart_of_ours_leaves_time_to_come_back_by_the_gateway() {
+    let s = session();
+    let a = Activity::default().passed(passing(false, 100, 100));
+    let a = a.after(empty_report(), at(9_010));
+    let when = |second| Moment { now: at(second), listening_since: at(9_000) };
+    let verdict = |second| TemplateRules.verdict(&s, &a, when(second)).action;
+    assert_eq!((verdict(9_020), verdict(9_060)), (Action::Keep, Action::Destroy));
+}
+
+#[test]
+fn where_no_guest_tells_the_gateway_shows_use_but_never_its_absence() {
+    let mut s = session();
+    s.template.configurator = None;
+    let there = Activity::default().passed(passing(true, 100, 100));
+    check(&s, &there, 110, Action::Keep, "idle");
+    let untouched = there.passed(passing(true, 2_000, 100));
+    check(&s, &untouched, 2_010, Action::Destroy, "idle");
+    let left = there.passed(passing(false, 2_000, 100));
+    check(&s, &left, 1_000_000, Action::Keep, "in_use");
 }

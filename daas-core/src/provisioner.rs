@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::Result;
 use crate::ids::{BackendName, SessionId};
@@ -114,20 +115,36 @@ pub struct Extras {
 /// Opens machines' consoles.
 #[async_trait]
 pub trait Console: Debug + Send + Sync {
-    /// A ticket for the machine's console, good for one connection within seconds.
-    async fn console(&self, reservation: &Reservation) -> Result<ConsoleTicket>;
+    /// Opens the console of a machine.
+    ///
+    /// - *Does*: proves identity and answers a connection to the screen that speaks RFB, before its
+    ///   first byte. Whom it trusts and how it authenticates are the backend's own affair: nothing
+    ///   of it is needed, or told, further out.
+    /// - *Already so*: each call is a connection of its own.
+    /// - *Absent*: `NotFound`; a machine that is not provably ours likewise.
+    /// - *Interrupted*: nothing to undo; the platform gives an unused console up by itself.
+    /// - *Errors*: `Conflict` for a machine without power; `Unavailable` when the platform is away.
+    async fn open(&self, reservation: &Reservation) -> Result<ConsoleLine>;
 }
 
-/// Where a console is and how to enter it.
-#[derive(Debug, Clone)]
-pub struct ConsoleTicket {
-    /// The WebSocket's address (`wss://…`), which speaks RFB.
-    pub url: String,
-    /// The header that authenticates the WebSocket's handshake.
-    pub authorization: (String, Secret<String>),
-    /// The VNC password.
-    pub password: Secret<String>,
+/// A connection to a machine's screen that speaks RFB (RFC 6143) from its first byte on.
+pub struct ConsoleLine {
+    /// The connection.
+    pub stream: Box<dyn Line>,
+    /// The VNC password, if one is asked for.
+    pub password: Option<Secret<String>>,
 }
+
+impl Debug for ConsoleLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConsoleLine").field("password", &self.password).finish_non_exhaustive()
+    }
+}
+
+/// A stream of bytes in both directions.
+pub trait Line: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Line for T {}
 
 /// Tells the load of the places that machines can be on.
 #[async_trait]

@@ -69,6 +69,7 @@ async fn mocks_answer_as_told_behind_every_trait() {
         measured_seconds: 1,
         limit_seconds: 2,
         reported_at: None,
+        passed_at: None,
     };
     let verdict = Verdict { action: Action::Keep, until: now, evidence: rule };
     policy.expect_verdict().return_const(verdict.clone());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use daas_core::secret::Secret;
 use http::Method;
-use reqwest::header::{COOKIE, HeaderValue};
+use reqwest::header::{COOKIE, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -239,6 +239,31 @@ impl Client {
         self.read(method, path, response).await
     }
 
+    /// Asks `url` for another protocol on the same connection; a refusal is told as always.
+    pub(crate) async fn open(
+        &self,
+        purpose: Purpose,
+        url: Url,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<reqwest::Response, ProxmoxError> {
+        let mut request = self.0.http.get(url);
+        for (name, value) in self.authentication(purpose, &Method::GET).await? {
+            request = request.header(name, value);
+        }
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        self.count(purpose, &Method::GET);
+        let response = request.send().await.map_err(|e| self.lost(&Method::GET, path, e))?;
+        if response.status().is_client_error() || response.status().is_server_error() {
+            self.read(&Method::GET, path, response).await?;
+            let why = "it refuses without an error".to_owned();
+            return Err(ProxmoxError::Shape { path: path.to_owned(), why });
+        }
+        Ok(response)
+    }
+
     async fn read(
         &self,
         method: &Method,
@@ -314,7 +339,7 @@ impl Client {
     }
 
     /// The headers that prove who we are.
-    pub(crate) async fn authentication(
+    async fn authentication(
         &self,
         purpose: Purpose,
         method: &Method,

@@ -64,6 +64,12 @@ pub(crate) enum ProxmoxError {
     /// The machine was there and is no longer.
     #[error("machine {vmid} is no longer there")]
     Vanished { vmid: u32 },
+    /// The machine has no power, so nothing is on its screen.
+    #[error("machine {vmid} has no power; start it first")]
+    NoPower { vmid: u32 },
+    /// The console does not open.
+    #[error("the console does not open: {why}")]
+    NoConsole { why: String },
     /// The machine is on the list of protected ones.
     #[error("machine {vmid} is protected: it is listed in proxmox.protected")]
     Protected { vmid: u32 },
@@ -167,10 +173,11 @@ impl ProxmoxError {
             | Self::NoAnswer { .. }
             | Self::Proxy { .. }
             | Self::TaskLost { .. }
+            | Self::NoConsole { .. }
             | Self::Locked { .. } => Kind::Unavailable,
             Self::SecondFactorThere { .. } => Kind::Unsupported,
             Self::NoRoom(_) => Kind::Exhausted,
-            Self::Foreign { .. } => Kind::Conflict,
+            Self::Foreign { .. } | Self::NoPower { .. } => Kind::Conflict,
             Self::Vanished { .. } => Kind::NotFound,
             Self::Shape { .. } => Kind::Internal,
             Self::Parameters { .. } | Self::Said { .. } | Self::Task { .. } => {

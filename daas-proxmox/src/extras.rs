@@ -1,26 +1,19 @@
-//! What Proxmox can do beyond machines: consoles, the nodes' load, and its own examination.
+//! What Proxmox can do beyond machines: the nodes' load and its own examination.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use daas_core::machine::Reservation;
-use daas_core::provisioner::{
-    Console, ConsoleTicket, Examine, Finding, FindingState, Place, Places,
-};
-use daas_core::secret::Secret;
+use daas_core::provisioner::{Examine, Finding, FindingState, Place, Places};
 use daas_core::template::{AddressFrom, CloneMode, Template};
 use daas_core::{Operation, Result};
-use http::Method;
 use serde_json::Value;
 
-use crate::api::{VncProxy, vm_path};
 use crate::client::{Params, Purpose};
 use crate::error::ProxmoxError;
-use crate::identity::Standing;
 use crate::making::Source;
-use crate::provisioner::{Shared, vmid};
+use crate::provisioner::Shared;
 use daas_core::machine::MachineSpec;
 
 const MIB: u64 = 1024 * 1024;
@@ -65,44 +58,6 @@ impl Shared {
             CloneMode::Auto => elsewhere || self.makes_only_full(&spec.source),
         };
         Ok(Source { vmid: chosen.0, node, storage, full })
-    }
-}
-
-#[async_trait]
-impl Console for ProxmoxExtras {
-    async fn console(&self, reservation: &Reservation) -> Result<ConsoleTicket> {
-        let fail = |e: ProxmoxError| e.while_doing(Operation::Request, &reservation.session);
-        let shared = &self.0;
-        let vmid = vmid(&reservation.machine).map_err(fail)?;
-        let node = match shared.standing(Purpose::Other, reservation, vmid).await.map_err(fail)? {
-            Standing::Ours { node, .. } => node,
-            _ => return Err(fail(ProxmoxError::Vanished { vmid })),
-        };
-        let path = format!("{}/vncproxy", vm_path(&node, vmid));
-        let params = vec![("websocket", "1".to_owned())];
-        let order = shared.client.order(Purpose::Other, Method::POST, &path, params);
-        let proxy: VncProxy = serde_json::from_value(order.await.map_err(fail)?)
-            .map_err(|e| fail(ProxmoxError::Shape { path, why: e.to_string() }))?;
-        let port = match &proxy.port {
-            Value::String(port) => port.clone(),
-            other => other.to_string(),
-        };
-        let mut url = shared.client.address(&format!("{}/vncwebsocket", vm_path(&node, vmid)));
-        url.query_pairs_mut().append_pair("port", &port).append_pair("vncticket", &proxy.ticket);
-        // Until 2026 the ticket itself is the VNC password, of which VNC uses eight characters.
-        let password = proxy.password.unwrap_or(proxy.ticket);
-        let headers = shared.client.authentication(Purpose::Other, &Method::GET).await;
-        let (name, value) = headers
-            .map_err(fail)?
-            .into_iter()
-            .next()
-            .ok_or_else(|| fail(ProxmoxError::Vanished { vmid }))?;
-        let value = value.to_str().unwrap_or_default().to_owned();
-        Ok(ConsoleTicket {
-            url: url.as_str().replacen("https://", "wss://", 1),
-            authorization: (name.to_owned(), Secret::new(value)),
-            password: Secret::new(password),
-        })
     }
 }
 

@@ -5,7 +5,8 @@
 //! [`ProxmoxConfig`] says how a cluster is reached; [`ProxmoxProvisioner::new`] makes the
 //! provisioner. Inside, `client` speaks HTTP and knows how Proxmox tells errors, `api` types the
 //! calls, `tasks` follows tasks with one reader per node, `overview` reads the cluster in one call,
-//! `placement` chooses the node, `making` and `removing` bring one machine a step further.
+//! `placement` chooses the node, `making` and `removing` bring one machine a step further, `console`
+//! opens its screen.
 //! [`SignIn`] (`sign_in`) knows the people of a realm.
 //!
 //! INVARIANT: no write and no delete touches a machine whose mark was not read just before; the one
@@ -15,6 +16,7 @@ mod agent;
 mod api;
 mod client;
 mod config;
+mod console;
 mod error;
 mod extras;
 mod identity;

@@ -320,7 +320,8 @@ fn in_use(session: &Session, verdict: &Verdict, limits: &Limits, now: Timestamp)
 
 fn warned(session: &Session, verdict: &Verdict) -> bool {
     session.evidence.as_ref().is_some_and(|e| {
-        e.rule == verdict.evidence.rule && e.reported_at == verdict.evidence.reported_at
+        let now = &verdict.evidence;
+        (e.rule == now.rule) && e.reported_at == now.reported_at && e.passed_at == now.passed_at
     })
 }
 

@@ -17,6 +17,7 @@ fn verdict(action: Action) -> Verdict {
         measured_seconds: 1800,
         limit_seconds: 1800,
         reported_at: None,
+        passed_at: None,
     };
     Verdict { action, until: later(now(), Duration::from_secs(60)), evidence }
 }

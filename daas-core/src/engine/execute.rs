@@ -10,7 +10,7 @@ use super::brakes::Admission;
 use super::decide::{Seen, Step, is_up};
 use super::ready;
 use super::worker::{Flow, Stop, Worker};
-use crate::activity::Probed;
+use crate::activity::{Activity, Probed};
 use crate::clock::later;
 use crate::configurator::{Applied, Stage};
 use crate::error::{Error, Kind, Operation, Result};
@@ -339,10 +339,9 @@ async fn probe(worker: &mut Worker) -> Result<Flow, Stop> {
         None => false,
     };
     let id = worker.session.id.clone();
-    let mut activity = inner.store().activity(&id).await?;
     let probed = if reachable { Probed::Reachable } else { Probed::Unreachable };
-    activity.probe = Some((inner.now(), probed));
-    inner.store().put_activity(&id, &activity).await?;
+    let probe = Some((inner.now(), probed));
+    inner.learn(&id, |known| Activity { probe, ..known.clone() }).await?;
     Ok(Flow::Leave(Some(later(inner.now(), inner.limits().observe_period))))
 }
 

@@ -27,6 +27,7 @@ mod requests;
 mod retention;
 mod run;
 mod sightings;
+mod usage;
 mod worker;
 
 use std::collections::HashMap;
@@ -118,6 +119,7 @@ struct Inner {
     board: Board,
     sweep: Sweep,
     effect_sweep: effects::EffectSweep,
+    activities: usage::Guards,
     /// What is reserved on each platform.
     taken: Mutex<HashMap<BackendName, Taken>>,
     /// Signals for the workers of sessions in hand.
@@ -166,6 +168,7 @@ impl Engine {
             board: Board::default(),
             sweep: Sweep::default(),
             effect_sweep: effects::EffectSweep::default(),
+            activities: usage::Guards::default(),
             taken: Mutex::new(taken),
             workers: Mutex::default(),
             wake: Notify::new(),

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use super::Engine;
 use crate::access::Role;
-use crate::activity::Report;
 use crate::configurator::{Account, PasswordHash};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::event::{NewEvent, What};
@@ -232,29 +231,6 @@ impl Engine {
             Ok(vec![NewEvent { at: now, what: What::Note { text } }])
         })
         .await
-    }
-
-    /// Takes a guest's report of its use. `token` must be the session's own.
-    pub async fn report(&self, id: &SessionId, token: &str, report: Report) -> Result<()> {
-        let refused =
-            || Error::new(Kind::Denied, Operation::Request, id, "the token does not speak for it");
-        let session = self.store().get(id).await?.ok_or_else(refused)?;
-        if !self.key().verify_guest_token(id, session.token_generation, token) {
-            return Err(refused());
-        }
-        report.check()?;
-        if !session.is_live() {
-            return Ok(());
-        }
-        let before = self.store().activity(id).await?;
-        let connected = before.connected();
-        let after = before.after(report, self.clock().now());
-        self.store().put_activity(id, &after).await?;
-        if after.connected() != connected || after.disconnected_since != before.disconnected_since {
-            self.store().hasten(id, self.clock().now()).await?;
-            self.0.poke(id);
-        }
-        Ok(())
     }
 
     async fn change(

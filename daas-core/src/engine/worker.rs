@@ -347,6 +347,7 @@ fn keep(now: Timestamp, period: Duration) -> Verdict {
             measured_seconds: 0,
             limit_seconds: 0,
             reported_at: None,
+            passed_at: None,
         },
     }
 }

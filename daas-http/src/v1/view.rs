@@ -114,6 +114,8 @@ pub(crate) struct EvidenceView {
     pub(crate) limit_seconds: u64,
     /// When the guest last reported.
     pub(crate) reported_at: Option<Timestamp>,
+    /// When the gateway last told of somebody who was there by it.
+    pub(crate) passed_at: Option<Timestamp>,
 }
 
 /// Restarts.
@@ -168,6 +170,7 @@ impl SessionView {
                 measured_seconds: e.measured_seconds,
                 limit_seconds: e.limit_seconds,
                 reported_at: e.reported_at,
+                passed_at: e.passed_at,
             }),
             restarts: RestartsView { wanted: session.restarts.wanted, done: session.restarts.done },
             attempts: AttemptsView {
