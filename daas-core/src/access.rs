@@ -109,6 +109,9 @@ pub trait SignInStore: Debug + Send + Sync {
     /// Those of `owner`, the newest first.
     async fn sign_ins_of(&self, owner: &Owner) -> Result<Vec<SignIn>>;
 
+    /// Everybody's, the newest first, `limit` at most; also those whose time is over.
+    async fn newest_sign_ins(&self, limit: usize) -> Result<Vec<SignIn>>;
+
     /// Notes that it was used; an earlier time than the one known changes nothing.
     async fn see_sign_in(&self, id: &str, at: Timestamp) -> Result<()>;
 

@@ -124,7 +124,7 @@ async fn what_is_written_verifies_from_run_to_run() {
 
 fn entries(lines: &[Line]) -> Vec<Entry> {
     let entry = |line: &Line| match line {
-        Line::Entry(entry) => Some(entry.clone()),
+        Line::Entry(entry) => Some((**entry).clone()),
         _ => None,
     };
     lines.iter().filter_map(entry).collect()

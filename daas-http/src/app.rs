@@ -1,8 +1,10 @@
 //! What all handlers share.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use daas_core::audit::AuditLog;
 use daas_core::engine::Engine;
 use daas_core::owner::Realms;
 use jiff::tz::TimeZone;
@@ -11,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::HttpConfig;
-use crate::health::Readiness;
+use crate::health::{Load, Readiness, Ready};
 use crate::identity::Identity;
+use crate::portal::Kept;
 use crate::v1::seats::Seats;
 
 /// What the server needs but does not make itself.
@@ -26,6 +29,8 @@ pub struct Extra {
     pub realms: Realms,
     /// Who may sign in; absent: nobody, and callers have API keys alone.
     pub identity: Option<Arc<Identity>>,
+    /// Where it is written who did what; absent: nowhere.
+    pub audit: Option<AuditLog>,
 }
 
 impl std::fmt::Debug for Extra {
@@ -46,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) zone: TimeZone,
     pub(crate) realms: Realms,
     pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) audit: Option<AuditLog>,
     /// Cancelled when the server stops: what blocks by design ends then.
     pub(crate) stopping: CancellationToken,
     /// Work that outlives its request: the end of abandoned desktops.
@@ -53,6 +59,14 @@ pub(crate) struct Shared {
     /// Event streams that may still be opened.
     pub(crate) streams: Seats,
     pub(crate) readiness: Readiness,
+    pub(crate) seen: Seen,
+}
+
+/// What the pages show as it was seen last.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) ready: Kept<Ready>,
+    pub(crate) places: Kept<BTreeMap<String, Load>>,
 }
 
 impl App {
@@ -63,10 +77,12 @@ impl App {
             zone: extra.zone.unwrap_or_else(TimeZone::system),
             realms: extra.realms,
             identity: extra.identity,
+            audit: extra.audit,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             streams: Seats::new(config.limits.streams, config.limits.streams_of_one),
             readiness: Readiness::default(),
+            seen: Seen::default(),
             config,
         }))
     }

@@ -34,3 +34,6 @@ CREATE INDEX audit_head_writer ON audit_head (writer, number);
 CREATE TRIGGER audit_entry_kept BEFORE UPDATE ON audit_entry BEGIN
     SELECT RAISE(ABORT, 'an audit entry is never changed');
 END;
+
+-- For the pages of operators, which show everybody's.
+CREATE INDEX sign_in_created ON sign_in (created_at, id);

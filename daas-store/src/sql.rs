@@ -150,6 +150,8 @@ statements! {
     SIGN_IN_BY_HASH = "SELECT body, seen_at FROM sign_in WHERE hash = ?";
     SIGN_INS_OF = "SELECT body, seen_at FROM sign_in WHERE realm = ? AND name = ?
         ORDER BY created_at DESC, id";
+    SIGN_INS_NEWEST = "SELECT body, seen_at FROM sign_in INDEXED BY sign_in_created
+        WHERE created_at >= -9223372036854775807 ORDER BY created_at DESC, id LIMIT ?";
     SIGN_IN_SEEN = "UPDATE sign_in SET seen_at = MAX(seen_at, ?2) WHERE id = ?1";
     SIGN_IN_DELETE = "DELETE FROM sign_in WHERE id = ? AND realm = ? AND name = ?";
     SIGN_INS_OVER = "DELETE FROM sign_in WHERE id IN

@@ -32,7 +32,7 @@ pub enum Line {
     /// A signature.
     Head(SignedHead),
     /// An entry.
-    Entry(Entry),
+    Entry(Box<Entry>),
     /// The last.
     End(End),
 }
@@ -121,7 +121,7 @@ impl Exporting {
         for placed in found.into_iter().filter(|placed| placed.place <= until) {
             last = Some(placed.place);
             self.written.entries += 1;
-            write(text, &Line::Entry(placed.entry))?;
+            write(text, &Line::Entry(Box::new(placed.entry)))?;
         }
         Ok(match last {
             Some(after) => At::Entries { after, until },

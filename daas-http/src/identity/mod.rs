@@ -19,7 +19,7 @@ use daas_core::clock::Clock;
 use daas_core::engine::Caller;
 use daas_core::identity::{PasswordSource, Person, Refusal, Verdict};
 use daas_core::ids::Organisation;
-use daas_core::owner::Realms;
+use daas_core::owner::{Owner, Realms};
 use daas_core::secret::{Secret, random_token, sha256_hex};
 use daas_core::{Error, Kind, Operation, Result};
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +30,7 @@ pub use self::config::{IdentityConfig, LocalUser, Others, Tries};
 pub use self::local::{LOCAL_REALM, hash_password};
 #[cfg(feature = "oidc")]
 pub use self::oidc::{Begun, Oidc, OidcConfig};
+use crate::audit;
 
 /// The longest name and password taken, in bytes; longer ones are wrong.
 const TEXT_BYTES_MAX: usize = 1_024;
@@ -159,10 +160,12 @@ impl Identity {
                 // A name that nobody has may be a password, written in the wrong field.
                 let name = if why == Refusal::Unknown { "" } else { &name };
                 let why = why.as_str();
+                audit::not_signed_in(Some(name).filter(|n| !n.is_empty()), source.realm(), why);
                 info!(name, realm = source.realm(), %address, why, "sign-in refused");
                 return Err(Denied::Wrong);
             }
             Ok(Err(error)) if error.kind() == Kind::Unsupported => {
+                audit::not_signed_in(Some(&name), source.realm(), "needs more");
                 info!(name, realm = source.realm(), %address, why = %error, "sign-in refused");
                 return Err(Denied::NeedsMore);
             }
@@ -180,6 +183,8 @@ impl Identity {
         };
         self.attempts.give_back(&counted);
         let Some(role) = self.role(&person) else {
+            let Owner { name, realm } = &person.owner;
+            audit::not_signed_in(Some(name), realm, "in no group that is let in");
             info!(owner = %person.owner, %address, "sign-in refused: in no group that is let in");
             return Err(Denied::NotEntitled);
         };
@@ -247,6 +252,7 @@ impl Identity {
         };
         store.add_sign_in(&sign_in).await?;
         info!(owner = %sign_in.owner, %address, id = sign_in.id, "signed in");
+        audit::signed_in(&sign_in);
         // Housekeeping must not keep anybody out.
         if let Err(error) = self.tidy(&sign_in, store, now).await {
             warn!(error = error.chain(), "sign-ins that are over stay in the store");

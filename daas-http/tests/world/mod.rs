@@ -10,6 +10,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use daas_core::access::{Role, SignInStore};
+use daas_core::audit::{
+    AuditFilter, AuditKey, AuditLog, AuditPage, AuditSettings, AuditStore, Chain, Entry, Head,
+    Placed, SignedHead,
+};
 use daas_core::clock::{Clock, ManualClock, TokioClock};
 use daas_core::engine::{Caller, Engine, Parts, Running, Settings};
 use daas_core::fake::{FakeConfigurator, FakeGuests, FakePlatform, FakeProvisioner, Timing};
@@ -46,6 +50,9 @@ pub(crate) struct World {
     pub(crate) guests: Arc<FakeGuests>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) away: Arc<AtomicBool>,
+    pub(crate) audit: AuditLog,
+    /// Whether nothing can be added to the audit log.
+    pub(crate) audit_away: Arc<AtomicBool>,
     pub(crate) keys: Keys,
     running: Option<Running>,
 }
@@ -125,7 +132,10 @@ impl World {
         let realms = Realms::default();
         let sources: Vec<Arc<dyn PasswordSource>> = vec![Arc::new(People)];
         let identity = Identity::new(identity, realms.clone(), sources).unwrap();
+        let audit_away = Arc::<AtomicBool>::default();
+        let audit = audit(&store, Arc::clone(&audit_away), &engine).await;
         let extra = Extra {
+            audit: Some(audit.clone()),
             zone: Some(jiff::tz::TimeZone::UTC),
             identity: Some(Arc::new(identity)),
             realms,
@@ -133,7 +143,19 @@ impl World {
         };
         let face = Face::new(wanted.config.clone(), engine.clone(), extra);
         let running = (!wanted.idle_engine).then(|| engine.start());
-        Self { engine, face, config: wanted.config, platform, guests, store, away, keys, running }
+        Self {
+            engine,
+            face,
+            config: wanted.config,
+            platform,
+            guests,
+            store,
+            away,
+            audit,
+            audit_away,
+            keys,
+            running,
+        }
     }
 
     pub(crate) async fn stop(mut self) {
@@ -293,6 +315,55 @@ pub(crate) fn alice() -> Caller {
         owner: Owner { realm: "api".into(), name: "alice".into() },
         organisation: Organisation::default(),
         role: Role::User,
+    }
+}
+
+async fn audit(store: &MemoryStore, away: Arc<AtomicBool>, engine: &Engine) -> AuditLog {
+    let store = Arc::new(Forgetful { real: store.audit(), away });
+    let (deployment, clock) = (engine.deployment().clone(), Arc::clone(engine.clock()));
+    let key = AuditKey::mint().unwrap();
+    AuditLog::open(store, deployment, key, clock, AuditSettings::default()).await.unwrap()
+}
+
+/// An audit log that can be full.
+#[derive(Debug)]
+struct Forgetful {
+    real: Arc<dyn AuditStore>,
+    away: Arc<AtomicBool>,
+}
+
+#[async_trait::async_trait]
+impl AuditStore for Forgetful {
+    async fn append(&self, entries: &[Entry]) -> Result<()> {
+        if self.away.load(Ordering::SeqCst) {
+            let why = "the disk is full";
+            return Err(Error::new(Kind::Exhausted, Operation::Store, "audit", why));
+        }
+        self.real.append(entries).await
+    }
+
+    async fn sign(&self, head: &SignedHead) -> Result<()> {
+        self.real.sign(head).await
+    }
+
+    async fn chains(&self) -> Result<Vec<Chain>> {
+        self.real.chains().await
+    }
+
+    async fn entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<Placed>> {
+        self.real.entries(filter, page).await
+    }
+
+    async fn heads(&self, after: u64, limit: usize) -> Result<Vec<(u64, SignedHead)>> {
+        self.real.heads(after, limit).await
+    }
+
+    async fn aged(&self, before: jiff::Timestamp, limit: u64) -> Result<Vec<Head>> {
+        self.real.aged(before, limit).await
+    }
+
+    async fn forget(&self, marks: &[Head]) -> Result<u64> {
+        self.real.forget(marks).await
     }
 }
 
