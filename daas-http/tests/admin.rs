@@ -296,3 +296,27 @@ async fn administrators_read_who_did_what() {
     }
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_machine_in_quarantine_is_shown_asked_about_and_ended() {
+    let world = quiet().await;
+    let olga = world.sign_in("olga").await;
+    let id = world.machine_without_record().await;
+    let unknown = world.page("/admin/quarantine", &olga).await.text;
+    assert!(unknown.contains("have not been compared"), "{unknown}");
+    let running = world.engine.start();
+    let page = shows(&world, "/admin/quarantine", &olga, &id).await;
+    let ask = format!("/admin/quarantine?end={id}");
+    assert!(page.contains(&ask), "{page}");
+    let sure = world.page(&ask, &olga).await.text;
+    assert!(sure.contains(&format!("Delete {id}?")), "{sure}");
+    assert_eq!(world.platform.machines().len(), 1, "a question ends nothing");
+    let other = world.page("/admin/quarantine?end=desktop-bbbbbbb", &olga).await;
+    assert_eq!(other.status, 404);
+    let ended = world.submit(&format!("/admin/quarantine/{id}/end"), &olga, "").await;
+    assert_eq!(ended.header("location"), format!("/desktops/{id}/history"), "{}", ended.text);
+    world.phase(&id, Phase::Ended).await;
+    assert_eq!(world.platform.machines().len(), 0);
+    running.stop().await;
+    world.stop().await;
+}

@@ -19,15 +19,17 @@ use daas_core::engine::{Caller, Engine, Parts, Running, Settings};
 use daas_core::fake::{FakeConfigurator, FakeGuests, FakePlatform, FakeProvisioner, Timing};
 use daas_core::identity::{PasswordSource, Person, Refusal, Verdict};
 use daas_core::idle::TemplateRules;
-use daas_core::ids::{DeploymentId, Organisation, SessionId};
+use daas_core::ids::{DeploymentId, Organisation, SessionId, SessionPrefix};
 use daas_core::layer::{Layer, Layered, ProvisionerLayer};
+use daas_core::machine::{Ensured, MachineSpec, Power, Taken};
 use daas_core::owner::{Owner, Realms};
+use daas_core::progress::Progress;
 use daas_core::provisioner::{Examine, Extras, Finding, Place, Places, Provisioner};
 use daas_core::secret::{DeploymentKey, Secret};
 use daas_core::session::{Phase, Session};
 use daas_core::store::quota::Quotas;
 use daas_core::store::{SessionStore, memory::MemoryStore};
-use daas_core::template::{ReadyWhen, Template};
+use daas_core::template::{AddressFrom, CloneMode, ReadyWhen, Template};
 use daas_core::{Error, Kind, Operation, Result};
 use daas_http::access::Peer;
 use daas_http::identity::{Identity, IdentityConfig};
@@ -223,6 +225,38 @@ impl World {
             }
         });
         waited.await.unwrap_or_else(|_| panic!("{id} is not {phase} within {PATIENCE:?}"))
+    }
+
+    /// Has the platform make a machine with our mark whose session the store never heard of.
+    pub(crate) async fn machine_without_record(&self) -> String {
+        let id = SessionId::mint(&SessionPrefix::default());
+        let provisioner = &self.engine.provisioners()[0];
+        let spec = MachineSpec {
+            session: id.clone(),
+            deployment: self.engine.deployment().clone(),
+            source: "image".into(),
+            clone: CloneMode::default(),
+            storage: None,
+            pool: None,
+            cores: 1,
+            memory_mib: 512,
+            disk_gib: None,
+            network: None,
+            address_from: AddressFrom::default(),
+            admin_user: "admin".into(),
+            ssh_keys: Vec::new(),
+        };
+        let reservation = provisioner.reserve(&id, &spec, &Taken::default()).await.unwrap();
+        let made = async {
+            let progress = Progress::silent();
+            let ensure =
+                async || provisioner.ensure(&reservation, &spec, Power::Running, &progress).await;
+            while let Ensured::Underway(underway) = ensure().await.unwrap() {
+                let _ = tokio::time::timeout(underway.check_after, underway.wake.heard()).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, made).await.unwrap();
+        id.to_string()
     }
 
     /// Asks for a desktop as alice and answers its id.
