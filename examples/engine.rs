@@ -56,6 +56,7 @@ async fn main() -> Result<()> {
         owner: Realms::default().owner("Alice")?,
         organisation: Organisation::default(),
         role: Role::User,
+        groups: [].into(),
     };
     let asked = engine.ask(&alice, Ask::for_template("lab".parse()?)).await?;
     println!("{} is asked for by {}", asked.session.id, alice.owner);

@@ -129,6 +129,13 @@ pub(crate) enum UserCommand {
         #[arg(long, value_name = "FILE", default_value = "-")]
         password_file: PathBuf,
     },
+    /// Take away the second factor of somebody who has lost it, in the store on this machine
+    ResetSecondFactor {
+        /// Whose: `name@realm` or `REALM\name`
+        owner: String,
+        #[command(flatten)]
+        serve: ServeArgs,
+    },
 }
 
 #[derive(Debug, Args)]

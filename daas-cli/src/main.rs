@@ -62,7 +62,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Audit(command) => {
             commands::audit::run(|| Client::new(&cli.client), output, command).await
         }
-        Command::User(command) => commands::user::run(output, &command),
+        Command::User(command) => commands::user::run(output, command).await,
         Command::Serve(args) => commands::serve::serve(&args).await,
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Doctor(args) => commands::serve::doctor(output, &args).await,

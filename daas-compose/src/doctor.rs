@@ -4,6 +4,7 @@ use daas_ansible::AnsibleConfigurator;
 use daas_core::ids::DeploymentId;
 use daas_core::provisioner::{Finding, FindingState};
 use daas_directory::Computers;
+use daas_http::identity::Identity;
 
 use crate::audit::audit_key;
 use crate::backends::{accounts, backends, open_store};
@@ -64,7 +65,7 @@ pub async fn examine(settings: Settings) -> Vec<Finding> {
 /// What configures guests, and the directory they join.
 async fn inside(settings: &Settings, deployment: &DeploymentId) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut note = |what, checked: Result<(), ComposeError>| {
+    let mut note = |what: &str, checked: Result<(), ComposeError>| {
         findings.push(match checked {
             Ok(()) => good(what, "it can be used".to_owned()),
             Err(error) => bad(what, error.chain()),
@@ -93,12 +94,48 @@ async fn inside(settings: &Settings, deployment: &DeploymentId) -> Vec<Finding> 
         Ok(Some(people)) => note("sign_in.proxmox", people.check().await.map_err(Into::into)),
         Err(error) => note("sign_in.proxmox", Err(error)),
     }
+    match people::providers(settings) {
+        Ok(providers) => {
+            for provider in providers {
+                let what = format!("sign_in.oidc.{}", provider.realm());
+                note(&what, provider.check().await.map_err(Into::into));
+            }
+        }
+        Err(error) => note("sign_in.oidc", Err(error)),
+    }
+    match people::tokens(settings) {
+        Ok(tokens) => {
+            for issuer in tokens {
+                let what = format!("sign_in.jwt.{}", issuer.realm());
+                note(&what, issuer.check().await.map_err(Into::into));
+            }
+        }
+        Err(error) => note("sign_in.jwt", Err(error)),
+    }
     match people::identity(settings) {
         // Nobody signs in, as whoever wrote no such section wants it.
         Ok(None) => {}
-        identity => note("identity", identity.map(drop)),
+        Ok(Some(identity)) => {
+            note("identity", Ok(()));
+            findings.extend(templates_for_nobody(settings, &identity));
+        }
+        Err(error) => note("identity", Err(error)),
     }
     findings
+}
+
+/// Templates that are for groups of a realm that no source knows.
+fn templates_for_nobody(settings: &Settings, identity: &Identity) -> Vec<Finding> {
+    let groups = settings.templates.iter().flat_map(|t| t.groups.iter().map(move |g| (t, g)));
+    let unknown = groups.filter(|(_, group)| {
+        let realm = group.rsplit_once('@').map_or("", |(_, realm)| realm);
+        !identity.knows(&realm.to_lowercase())
+    });
+    let told = unknown.map(|(template, group)| {
+        let name = &template.name;
+        bad("templates", format!("template {name} is for {group}, whose realm no source knows"))
+    });
+    told.collect()
 }
 
 fn good(what: &str, detail: String) -> Finding {

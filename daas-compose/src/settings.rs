@@ -1,5 +1,6 @@
 //! The configuration: one TOML file, the environment over it, secrets by file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use daas_core::store::quota::Quotas;
 use daas_core::template::Template;
 use daas_directory::{DirectoryConfig, UsersConfig};
 use daas_http::HttpConfig;
-use daas_http::identity::IdentityConfig;
+use daas_http::identity::{IdentityConfig, JwtConfig, OidcConfig};
 use daas_proxmox::{ProxmoxConfig, SignInConfig};
 use daas_ssh::SshConfig;
 use daas_terraform::TerraformConfig;
@@ -82,7 +83,7 @@ pub enum StoreSettings {
     Memory,
 }
 
-/// Sources that know people by name and password.
+/// Sources that know people.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignInSettings {
@@ -90,6 +91,10 @@ pub struct SignInSettings {
     pub directory: Option<UsersConfig>,
     /// A realm of the cluster of `[proxmox]`.
     pub proxmox: Option<SignInConfig>,
+    /// Providers of OpenID Connect, by the realm of their people.
+    pub oidc: BTreeMap<String, OidcConfig>,
+    /// Issuers of bearer tokens, by the realm of the people that they speak for.
+    pub jwt: BTreeMap<String, JwtConfig>,
 }
 
 /// Backends in memory.

@@ -1,4 +1,5 @@
-//! Who may call, and as what: API keys of programs, sign-ins of people. Both rest as hashes.
+//! Who may call, and as what: API keys of programs, sign-ins of people, both at rest as hashes; and the
+//! second factors of people.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -48,8 +49,17 @@ pub struct ApiKey {
     pub organisation: Organisation,
     /// As what.
     pub role: Role,
+    /// The groups of who made it for themselves, as of then, in lower case; none otherwise.
+    #[serde(default)]
+    pub groups: BTreeSet<String>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it ends; absent: when it is revoked.
+    #[serde(default)]
+    pub ends_at: Option<Timestamp>,
+    /// When it was used last, to the day; absent: never, as far as is known.
+    #[serde(default)]
+    pub used_at: Option<Timestamp>,
 }
 
 /// Keeps API keys.
@@ -66,6 +76,62 @@ pub trait KeyStore: Debug + Send + Sync {
 
     /// Removes the key of that name; whether there was one.
     async fn revoke_key(&self, name: &str) -> Result<bool>;
+
+    /// Adds a key like [`Self::add_key`]; `Exhausted` when its owner has `most` already.
+    async fn add_key_within(&self, key: &ApiKey, most: u32) -> Result<()>;
+
+    /// The keys that speak for `owner`, by name.
+    async fn keys_of(&self, owner: &Owner) -> Result<Vec<ApiKey>>;
+
+    /// Removes the key of that name, if it speaks for `owner`; whether it did.
+    async fn revoke_key_of(&self, owner: &Owner, name: &str) -> Result<bool>;
+
+    /// Notes that a key was used; an earlier time than the one known changes nothing.
+    async fn see_key(&self, name: &str, at: Timestamp) -> Result<()>;
+}
+
+/// Somebody's second factor, at rest: codes that change with time (TOTP, RFC 6238).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecondFactor {
+    /// Whose it is.
+    pub owner: Owner,
+    /// The secret, sealed; the store has no key to it.
+    pub sealed: String,
+    /// The time step whose code was used last.
+    pub last_step: u64,
+    /// SHA-256 of the recovery codes that are left, hexadecimal.
+    pub recovery_codes: BTreeSet<String>,
+    /// When it was enrolled.
+    pub created_at: Timestamp,
+}
+
+/// Keeps second factors.
+#[async_trait]
+pub trait SecondFactorStore: Debug + Send + Sync {
+    /// Adds one; `Conflict` when its owner has one already.
+    async fn add_second_factor(&self, factor: &SecondFactor) -> Result<()>;
+
+    /// The one of `owner`.
+    async fn second_factor_of(&self, owner: &Owner) -> Result<Option<SecondFactor>>;
+
+    /// Uses up a time step; whether it was later than every one used before. Of two who use the same
+    /// one, one is answered yes.
+    async fn use_step(&self, owner: &Owner, step: u64) -> Result<bool>;
+
+    /// Uses up the recovery code with that hash; whether it was left. Of two who use the same one,
+    /// one is answered yes.
+    async fn use_recovery_code(&self, owner: &Owner, hash: &str) -> Result<bool>;
+
+    /// Puts others in the place of the recovery codes that are left; whether `owner` has a second
+    /// factor.
+    async fn replace_recovery_codes(
+        &self,
+        owner: &Owner,
+        hashes: &BTreeSet<String>,
+    ) -> Result<bool>;
+
+    /// Removes the one of `owner`, its recovery codes too; whether there was one.
+    async fn remove_second_factor(&self, owner: &Owner) -> Result<bool>;
 }
 
 /// Somebody's sign-in, at rest.

@@ -95,9 +95,22 @@ impl DeploymentKey {
         unhex(token).is_some_and(|bytes| self.mac(session, generation).verify_slice(&bytes).is_ok())
     }
 
+    /// A key of 32 bytes for one purpose alone: HMAC-SHA256 over its name. Keys of different
+    /// purposes tell nothing of each other, nor of this one.
+    pub fn derive(&self, purpose: &str) -> Secret<Vec<u8>> {
+        let mut mac = self.keyed();
+        mac.update(b"daas derived key\0");
+        mac.update(purpose.as_bytes());
+        Secret::new(mac.finalize().into_bytes().to_vec())
+    }
+
     #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    fn keyed(&self) -> Hmac<Sha256> {
+        Hmac::<Sha256>::new_from_slice(self.0.expose()).expect("any key length")
+    }
+
     fn mac(&self, session: &SessionId, generation: u32) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose()).expect("any key length");
+        let mut mac = self.keyed();
         mac.update(b"daas guest token\0");
         mac.update(session.as_str().as_bytes());
         mac.update(&generation.to_be_bytes());
@@ -215,6 +228,16 @@ mod tests {
         for rubbish in ["", "zz", "abc", "é", &"0".repeat(4000)] {
             assert!(!key.verify_guest_token(&mine, 1, rubbish), "{rubbish:?}");
         }
+    }
+
+    #[test]
+    fn derived_keys_differ_by_purpose_and_deployment() {
+        let key = DeploymentKey::new(vec![7; 32]).expect("long enough");
+        let derived = |purpose: &str| key.derive(purpose).expose().clone();
+        assert_eq!(derived("a"), derived("a"));
+        assert_eq!(derived("a").len(), 32);
+        assert_ne!(derived("a"), derived("b"));
+        assert_ne!(derived("a"), DeploymentKey::mint().derive("a").expose().clone());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a desktop is made from. A session keeps a snapshot, so later edits change no running one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Operation, Result};
 use crate::idle::IdleRules;
 use crate::ids::{BackendName, Organisation, TemplateName};
+use crate::owner::Owner;
 
 /// The guest's family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -113,6 +115,10 @@ pub struct Template {
     /// The organisations that may use it; empty: all.
     #[serde(default)]
     pub organisations: Vec<Organisation>,
+    /// The groups whose members may use it, `group@realm`, whatever the case; empty: everybody.
+    /// Operators may in any case.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// The guest's family.
     #[serde(default)]
     pub os: Os,
@@ -186,6 +192,7 @@ impl Template {
             name,
             title: String::new(),
             organisations: Vec::new(),
+            groups: Vec::new(),
             os: Os::default(),
             provisioner,
             source: source.into(),
@@ -221,6 +228,16 @@ impl Template {
         self.organisations.is_empty() || self.organisations.contains(organisation)
     }
 
+    /// Whether `owner`, who is in `groups` of their realm, may use it.
+    pub fn admits(&self, owner: &Owner, groups: &BTreeSet<String>) -> bool {
+        let holds = |group: &String| {
+            let group = group.to_lowercase();
+            let parts = group.rsplit_once('@');
+            parts.is_some_and(|(name, realm)| realm == owner.realm && groups.contains(name))
+        };
+        self.groups.is_empty() || self.groups.iter().any(holds)
+    }
+
     /// Refuses a template that could never give a desktop.
     pub fn check(&self) -> Result<()> {
         let refuse = |field: &str, why: &str| {
@@ -228,6 +245,12 @@ impl Template {
         };
         if self.source.is_empty() {
             return refuse("source", "is empty; name the image it is made from");
+        }
+        let is_group = |group: &String| {
+            group.rsplit_once('@').is_some_and(|(g, r)| !g.is_empty() && !r.is_empty())
+        };
+        if let Some(wrong) = self.groups.iter().find(|group| !is_group(group)) {
+            return refuse("groups", &format!("{wrong:?} is not of the form group@realm"));
         }
         if !(1..=512).contains(&self.cores) {
             return refuse("cores", "is not between 1 and 512");
@@ -269,6 +292,28 @@ mod tests {
 
     fn template() -> Template {
         Template::new("lab".parse().expect("name"), "proxmox".parse().expect("name"), "9000")
+    }
+
+    #[test]
+    fn groups_are_of_a_realm_and_one_of_them_is_enough() {
+        let mut t = template();
+        let alice = Owner { realm: "lab".into(), name: "alice".into() };
+        let mut check = |of: &[&str], has: &[&str], admitted: bool| {
+            t.groups = of.iter().map(|&group| group.to_owned()).collect();
+            let has = has.iter().map(|&group| group.to_owned()).collect();
+            assert_eq!(t.admits(&alice, &has), admitted, "{of:?} of {has:?}");
+        };
+        check(&[], &[], true);
+        check(&["It Staff@Lab"], &["it staff"], true);
+        check(&["a@lab", "b@lab"], &["b", "c"], true);
+        check(&["a@lab"], &[], false);
+        check(&["a@lab"], &["b", "a@lab"], false);
+        // A group of that name elsewhere is another group.
+        check(&["a@pve"], &["a"], false);
+        for (group, sound) in [("a@lab", true), ("a", false), ("@lab", false), ("a@", false)] {
+            t.groups = vec![group.to_owned()];
+            assert_eq!(t.check().is_ok(), sound, "{group}");
+        }
     }
 
     #[test]

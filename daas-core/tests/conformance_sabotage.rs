@@ -11,7 +11,10 @@ use std::sync::Arc;
 use conformance_benches::{FakeGuestBench, FakeMachineBench};
 use conformance_saboteurs::configurator::{BadConfigurator, ConfiguratorTrick};
 use conformance_saboteurs::idle::{BadPolicy, PolicyTrick};
+use conformance_saboteurs::keys::KeyTrick;
 use conformance_saboteurs::provisioner::{BadProvisioner, ProvisionerTrick};
+use conformance_saboteurs::second_factors::FactorTrick;
+use conformance_saboteurs::sign_ins::SignInTrick;
 use conformance_saboteurs::store::{BadStore, StoreTrick};
 use daas_core::conformance::{
     Broken, broken, configurator_clauses, idle_clauses, provisioner_clauses, store_clauses,
@@ -201,6 +204,78 @@ async fn a_store_that_skips_pruned_events_in_silence() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_forgets_how_many_there_were() {
     store(StoreTrick::ForgetsCounts, &["tally_counts_what_was_pruned"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_opens_by_the_id_of_a_sign_in_or_lists_them_backwards() {
+    let expected = ["sign_ins_are_found_by_hash_and_listed_by_owner"];
+    store(StoreTrick::SignIns(SignInTrick::OpensById), &expected).await;
+    let expected = [expected[0], "sign_ins_that_are_over_are_pruned"];
+    store(StoreTrick::SignIns(SignInTrick::ListsBackwards), &expected).await;
+    let expected = ["sign_ins_of_everybody_are_listed_newest_first"];
+    store(StoreTrick::SignIns(SignInTrick::ListsEverybody), &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_two_sign_ins_for_one() {
+    let expected = ["sign_ins_refuse_a_used_id_or_hash"];
+    store(StoreTrick::SignIns(SignInTrick::TakesTwins), &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_sees_a_sign_in_earlier_than_before() {
+    let expected = ["sign_ins_are_seen_and_never_earlier"];
+    store(StoreTrick::SignIns(SignInTrick::ForgetsTheLater), &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_ends_the_sign_ins_of_others() {
+    let expected = ["sign_ins_are_ended_by_their_owner_alone"];
+    store(StoreTrick::SignIns(SignInTrick::EndsOthers), &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_prunes_too_many_sign_ins_or_too_few() {
+    let expected = ["sign_ins_that_are_over_are_pruned"];
+    store(StoreTrick::SignIns(SignInTrick::PrunesAllAtOnce), &expected).await;
+    store(StoreTrick::SignIns(SignInTrick::PrunesByAgeAlone), &expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_whose_keys_are_not_kept_as_they_should() {
+    for (trick, expected) in [
+        (KeyTrick::OpensByName, &["keys_are_found_by_hash_and_listed_by_name"][..]),
+        (
+            KeyTrick::TakesTwins,
+            &["keys_refuse_a_used_name_or_hash", "keys_within_a_bound_are_no_more"],
+        ),
+        (KeyTrick::KeepsTheRevoked, &["keys_are_revoked_by_name"]),
+        (
+            KeyTrick::ListsEverybodys,
+            &[
+                "keys_are_listed_and_revoked_by_their_owner_alone",
+                "keys_within_a_bound_are_no_more",
+            ],
+        ),
+        (KeyTrick::RevokesOthers, &["keys_are_listed_and_revoked_by_their_owner_alone"]),
+        (KeyTrick::IgnoresTheBound, &["keys_within_a_bound_are_no_more"]),
+        (KeyTrick::NeverSees, &["keys_are_seen_and_never_earlier"]),
+    ] {
+        store(StoreTrick::Keys(trick), expected).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_whose_second_factors_are_not_kept_as_they_should() {
+    for (trick, expected) in [
+        (FactorTrick::Replaces, "second_factors_are_one_for_each_owner"),
+        (FactorTrick::UsesStepsAgain, "second_factors_use_each_step_once_and_none_earlier"),
+        (FactorTrick::UsesCodesAgain, "second_factors_use_each_recovery_code_once"),
+        (FactorTrick::KeepsTheOldCodes, "second_factors_take_other_recovery_codes"),
+        (FactorTrick::KeepsTheRemoved, "second_factors_are_removed_whole"),
+    ] {
+        store(StoreTrick::Factors(trick), &[expected]).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

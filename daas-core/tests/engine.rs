@@ -11,6 +11,7 @@ use daas_core::engine::{Ask, Caller};
 use daas_core::event::What;
 use daas_core::fake::{PlatformAct, Timing};
 use daas_core::ids::{Cursor, SessionId};
+use daas_core::owner::Owner;
 use daas_core::session::{Goal, Outcome, Phase};
 use daas_core::store::{EventFilter, SessionStore};
 use daas_core::template::{Lifetime, OnFailure};
@@ -356,4 +357,25 @@ async fn a_machine_whose_mark_was_taken_away_is_left_alone_and_people_are_told()
     assert_eq!((report.orphans, report.quarantined), (vec![], vec![]));
     assert_eq!(world.platform.machines().len(), 1);
     running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_for_some_is_not_there_for_others() {
+    let world = World { groups: vec!["Staff@lab".to_owned()], ..World::new() };
+    let engine = world.engine().await;
+    let alice = world.alice();
+    let refused = engine.ask(&alice, world.ask()).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Invalid, "as for one that never was: {refused}");
+    assert!(engine.templates_for(&alice).is_empty());
+    let member = Caller { groups: ["staff".to_owned()].into(), ..alice.clone() };
+    let elsewhere =
+        Caller { owner: Owner { realm: "pve".into(), name: "alice".into() }, ..member.clone() };
+    assert!(engine.ask(&elsewhere, world.ask()).await.is_err(), "another realm's group");
+    assert_eq!(engine.templates_for(&member).len(), 1);
+    let session = engine.ask(&member, world.ask()).await.unwrap().session;
+    // What she has stays hers when she leaves the group.
+    assert_eq!(engine.session(&alice, &session.id).await.unwrap().id, session.id);
+    engine.destroy(&alice, &session.id, "done").await.unwrap();
+    let operator = Caller { role: Role::Operator, ..world.caller("olga") };
+    engine.ask(&operator, world.ask()).await.unwrap();
 }

@@ -116,6 +116,7 @@ async fn a_taken_session_id_is_drawn_anew() {
         owner: Owner { realm: "lab".into(), name: "alice".into() },
         organisation: Organisation::default(),
         role: Role::User,
+        groups: [].into(),
     };
     assert!(engine.ask(&caller, Ask::for_template(template.name)).await.unwrap().new);
 }

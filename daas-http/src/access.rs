@@ -6,17 +6,19 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use daas_core::access::{Role, SignIn};
+use daas_core::access::{ApiKey, Role, SignIn};
 use daas_core::audit::KnownBy;
 use daas_core::engine::Caller;
 use daas_core::secret::sha256_hex;
-use http::uri::Authority;
+use http::uri::{Authority, Uri};
 use http::{HeaderMap, Method, StatusCode, header};
+use jiff::SignedDuration;
 
 use crate::app::App;
 use crate::audit;
-use crate::config::{Network, Tls};
-use crate::identity::{self, cookie};
+use crate::config::{Network, PublicUrl, Tls};
+use crate::identity::bearer::{NotBorne, is_token};
+use crate::identity::{self, Identity, cookie};
 use crate::portal;
 use crate::problem::Problem;
 use crate::routes::{Pace, Route};
@@ -26,6 +28,8 @@ use crate::wrap::RequestId;
 pub(crate) const KEY_PREFIX: &str = "daas_";
 /// A key's length: the prefix and 256 bits in hexadecimal.
 const KEY_BYTES: usize = KEY_PREFIX.len() + 64;
+/// A key's use is noted so often at most.
+const USED_PERIOD: SignedDuration = SignedDuration::from_hours(24);
 /// How long the look-up of a key may take.
 const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -62,8 +66,8 @@ pub(crate) struct Origin {
 enum Admitted {
     /// Anybody, or known by their address.
     Nobody,
-    /// A program with the key of that name.
-    Program(Caller, String),
+    /// A program with a key or a token.
+    Program(Caller, KnownBy),
     /// Somebody in a browser.
     Person(SignIn),
 }
@@ -75,13 +79,16 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Response {
     let origin = Origin { client: client(&app, &request), secure: is_secure(&app, &request) };
-    let admitted = match admit(&app, route, origin, request.headers(), host(&request)).await {
-        Ok(admitted) => admitted,
-        Err(problem) if problem.status == StatusCode::UNAUTHORIZED && route.is_for_people() => {
-            return portal::to_sign_in(request.method(), request.uri());
-        }
-        Err(problem) => return problem.into_response(),
-    };
+    let admitted =
+        match admit(&app, route, origin, request.headers(), host(request.uri(), request.headers()))
+            .await
+        {
+            Ok(admitted) => admitted,
+            Err(problem) if problem.status == StatusCode::UNAUTHORIZED && route.is_for_people() => {
+                return portal::to_sign_in(request.method(), request.uri());
+            }
+            Err(problem) => return problem.into_response(),
+        };
     let (caller, path) = (audited(&admitted, route, origin, &request), request.uri().path());
     if let Err(problem) = admitted.enough(route).and_then(|()| own_site(route, &admitted, &request))
     {
@@ -133,7 +140,9 @@ impl Admitted {
 
 /// Refuses what a page of another site sends in the name of whoever looks at it.
 fn own_site(route: &Route, admitted: &Admitted, request: &Request) -> Result<(), Problem> {
-    let changes = request.method() != Method::GET && request.method() != Method::HEAD;
+    // What a WebSocket carries changes things, and a browser opens one for whatever page it shows.
+    let changes = (request.method() != Method::GET && request.method() != Method::HEAD)
+        || request.headers().contains_key(header::UPGRADE);
     let lent = is_cross_site(request.headers())
         // A browser always says from where; what does not is no browser, and has no sign-in of its own.
         || (matches!(admitted, Admitted::Person(_)) && !says_its_site(request.headers()));
@@ -152,8 +161,8 @@ fn audited(admitted: &Admitted, route: &Route, origin: Origin, request: &Request
     let (owner, role, known_by) = match admitted {
         Admitted::Nobody if route.who == Who::CompatNetwork => (None, None, KnownBy::Network),
         Admitted::Nobody => (None, None, KnownBy::Nobody),
-        Admitted::Program(caller, key) => {
-            (Some(caller.owner.clone()), Some(caller.role), KnownBy::Key(key.clone()))
+        Admitted::Program(caller, known_by) => {
+            (Some(caller.owner.clone()), Some(caller.role), known_by.clone())
         }
         Admitted::Person(sign_in) => {
             let known_by = KnownBy::SignIn(sign_in.id.clone());
@@ -229,6 +238,11 @@ async fn caller(app: &App, headers: &HeaderMap) -> Result<Admitted, Problem> {
     let why = "an API key is needed: Authorization: Bearer daas_…";
     let key = bearer(headers).ok_or_else(|| Problem::unauthorized(why))?;
     let unknown = || Problem::unauthorized("the API key is not known; it may have been revoked");
+    if let Some(identity) = app.identity.as_deref().filter(|identity| identity.takes_tokens())
+        && is_token(key)
+    {
+        return borne(identity, app, key).await;
+    }
     if key.len() != KEY_BYTES || !key.starts_with(KEY_PREFIX) {
         return Err(unknown());
     }
@@ -237,8 +251,32 @@ async fn caller(app: &App, headers: &HeaderMap) -> Result<Admitted, Problem> {
     let found = tokio::time::timeout(LOOK_UP_DEADLINE, keys.key_by_hash(&hash)).await;
     let late = |_| Problem::unavailable("the store does not answer; try again");
     let found = found.map_err(late)??.ok_or_else(unknown)?;
-    let (owner, organisation, role) = (found.owner, found.organisation, found.role);
-    Ok(Admitted::Program(Caller { owner, organisation, role }, found.name))
+    let now = app.engine.clock().now();
+    if found.ends_at.is_some_and(|end| end <= now) {
+        return Err(Problem::unauthorized("the API key has ended; make another one"));
+    }
+    if found.used_at.is_none_or(|at| at + USED_PERIOD <= now)
+        && let Err(error) = keys.see_key(&found.name, now).await
+    {
+        // It is good all the same.
+        tracing::warn!(error = error.chain(), key = found.name, "its use could not be noted");
+    }
+    let ApiKey { owner, organisation, role, groups, name, .. } = found;
+    Ok(Admitted::Program(Caller { owner, organisation, role, groups }, KnownBy::Key(name)))
+}
+
+/// Whom a token speaks for that somebody else has signed.
+async fn borne(identity: &Identity, app: &App, token: &str) -> Result<Admitted, Problem> {
+    let caller = identity.bearer(token, app.engine.clock().now()).await;
+    let caller = caller.map_err(|why| match why {
+        NotBorne::Refused(why) => Problem::unauthorized("the bearer token is refused").because(why),
+        NotBorne::NotEntitled => Problem::forbidden("no group of yours may call this"),
+        NotBorne::Away => {
+            Problem::unavailable("the keys of the token's issuer cannot be had; try again")
+        }
+    })?;
+    let realm = caller.owner.realm.clone();
+    Ok(Admitted::Program(caller, KnownBy::Token(realm)))
 }
 
 /// The token in `Authorization: Bearer …`.
@@ -289,13 +327,35 @@ fn trusted(app: &App, address: IpAddr) -> bool {
     app.config.trusted_proxies.iter().any(|network| network.contains(address))
 }
 
-/// The host that the request names; absent in HTTP/1.0. One that cannot be read is nobody's.
-fn host(request: &Request) -> Option<Authority> {
-    if let Some(authority) = request.uri().authority() {
+/// The host that a request names; absent in HTTP/1.0. One that cannot be read is nobody's.
+fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
+    if let Some(authority) = uri.authority() {
         return Some(authority.clone());
     }
-    let named = request.headers().get(header::HOST)?;
+    let named = headers.get(header::HOST)?;
     Some(named.as_bytes().try_into().unwrap_or_else(|_| Authority::from_static("unreadable")))
+}
+
+/// The address of this server for the browser that sends this: the one that is configured, or, on
+/// this machine alone, the one that it uses. Any other name may be made up by who sends it.
+pub(crate) fn own_url(
+    app: &App,
+    origin: Origin,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Option<PublicUrl> {
+    if app.config.public_url.is_some() {
+        return app.config.public_url.clone();
+    }
+    let host = host(uri, headers).filter(is_loopback_name)?;
+    let scheme = if origin.secure { "https" } else { "http" };
+    format!("{scheme}://{host}").parse().ok()
+}
+
+fn is_loopback_name(host: &Authority) -> bool {
+    let name = host.host();
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// Whether a call from this machine was meant for it. If not, a proxy passed it on for somebody
@@ -308,7 +368,7 @@ fn is_local_name(host: &Authority) -> bool {
 
 /// Whether a browser says that a page of another site sent this: callers known by their address
 /// must not lend it to whatever page they look at.
-fn is_cross_site(headers: &HeaderMap) -> bool {
+pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {
         return !matches!(site, "same-origin" | "none");

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::HttpConfig;
+use crate::gateway::Gateway;
 use crate::health::{Load, Readiness, Ready};
 use crate::identity::Identity;
 use crate::portal::Kept;
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// Event streams that may still be opened.
     pub(crate) streams: Seats,
+    pub(crate) gateway: Gateway,
     pub(crate) readiness: Readiness,
     pub(crate) seen: Seen,
 }
@@ -80,7 +82,12 @@ impl App {
             audit: extra.audit,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            streams: Seats::new(config.limits.streams, config.limits.streams_of_one),
+            streams: Seats::new(
+                "event streams",
+                config.limits.streams,
+                config.limits.streams_of_one,
+            ),
+            gateway: Gateway::new(&config.gateway),
             readiness: Readiness::default(),
             seen: Seen::default(),
             config,

@@ -86,6 +86,11 @@ pub(crate) fn subject(text: impl Into<String>) {
     say(|said| said.subject = Some(text));
 }
 
+/// How it came about, in a few words.
+pub(crate) fn remark(words: &str) {
+    say(|said| said.reason = Some(words.to_owned()));
+}
+
 /// For whom something is asked by somebody whom nobody verified.
 pub(crate) fn on_behalf_of(owner: &Owner) {
     say(|said| said.owner = Some(owner.clone()));
@@ -181,14 +186,20 @@ fn act(route: &Route, path: &str) -> Option<Act> {
 }
 
 fn note(act: Act, route: &Route, path: &str, caller: &Caller) -> Note {
-    let session = parameter(route, path, "{id}").and_then(|id| SessionId::new(id).ok());
+    let id = parameter(route, path, "{id}");
+    // What has an id and is no session.
+    let (id, other) = if act == Act::ConsoleEnd { (None, id) } else { (id, None) };
+    let session = id.and_then(|id| SessionId::new(id).ok());
+    let named = parameter(route, path, "{name}").or(other);
+    // Several routes are one act: which of them it was.
+    let which = (act == Act::AccountChange).then(|| route.path.to_owned());
     Note {
         owner: caller.owner.clone(),
         role: caller.role,
         known_by: caller.known_by.clone(),
         address: Some(caller.address),
         session,
-        subject: parameter(route, path, "{name}"),
+        subject: named.or(which),
         request: caller.request.clone(),
         ..Note::of(act, Stage::Noted)
     }

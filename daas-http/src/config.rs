@@ -10,6 +10,9 @@ use daas_core::ids::TemplateName;
 use daas_core::{Error, Operation};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::gateway::GatewayConfig;
 
 /// The port that clients of the earlier orchestrator know.
 const PORT: u16 = 5000;
@@ -22,6 +25,9 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Its certificate. Default none.
     pub tls: Tls,
+    /// Under which address browsers reach the pages, `https://desk.school.test`: where a provider of
+    /// OpenID Connect sends them back to. Absent: on this machine alone, as the browser calls it.
+    pub public_url: Option<PublicUrl>,
     /// Whether `listen` may be reached from elsewhere without TLS: keys travel in clear then.
     pub plain_http_beyond_loopback: bool,
     /// Where guests report their use; absent: nowhere.
@@ -36,6 +42,8 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<Network>,
     /// The pages for people.
     pub portal: PortalConfig,
+    /// The way to desktops' screens.
+    pub gateway: GatewayConfig,
     /// The bounds.
     pub limits: HttpLimits,
 }
@@ -45,6 +53,7 @@ impl Default for HttpConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             tls: Tls::None,
+            public_url: None,
             plain_http_beyond_loopback: false,
             guest_listen: None,
             guest_tls: Tls::None,
@@ -52,6 +61,7 @@ impl Default for HttpConfig {
             monitoring_networks: Network::loopback(),
             trusted_proxies: Vec::new(),
             portal: PortalConfig::default(),
+            gateway: GatewayConfig::default(),
             limits: HttpLimits::default(),
         }
     }
@@ -166,6 +176,50 @@ impl Default for HttpLimits {
     }
 }
 
+/// The address of this server for browsers: scheme, host and port, and nothing more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PublicUrl(Url);
+
+impl PublicUrl {
+    /// The address of `path`, which begins with a slash.
+    pub fn at(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(path);
+        url
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let url = text.parse::<Url>().ok().filter(|url| {
+            let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+            let nobody = url.username().is_empty() && url.password().is_none();
+            matches!(url.scheme(), "http" | "https") && url.has_host() && bare && nobody
+        });
+        url.map(Self).ok_or_else(|| {
+            let why = format!("{text:?} is not of the form https://host or https://host:port");
+            Error::invalid(Operation::Check, "public_url", why)
+        })
+    }
+}
+
+impl TryFrom<String> for PublicUrl {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<PublicUrl> for String {
+    fn from(url: PublicUrl) -> Self {
+        url.0.into()
+    }
+}
+
 /// A network in CIDR notation, or one address: `10.0.0.0/8`, `::1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -233,6 +287,24 @@ mod tests {
         check("fd00::/8", "10.1.2.3", false);
         assert!("10.0.0.0/33".parse::<Network>().is_err());
         assert!("everywhere".parse::<Network>().is_err());
+    }
+
+    #[test]
+    fn a_public_url_is_a_host_and_nothing_more() {
+        for good in ["https://desk.school.test", "https://desk.school.test:8443/", "http://[::1]:5"]
+        {
+            let url: PublicUrl = good.parse().expect(good);
+            assert!(url.at("/a/b").as_str().ends_with("/a/b"), "{good}");
+        }
+        for bad in [
+            "desk.school.test",
+            "ftp://desk",
+            "https://desk/a",
+            "https://a:b@desk",
+            "https://desk?a",
+        ] {
+            assert!(bad.parse::<PublicUrl>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -3,16 +3,18 @@
 //! first bytes would need a time limit of its own.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{BoxError, Router};
 use futures::TryFutureExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
+use hyper::rt::bounds::Http2ServerConnExec;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -157,8 +159,35 @@ impl Connection {
                 .timer(TokioTimer::new())
                 .header_read_timeout(header_time)
                 .max_buf_size(HEAD_BYTES_MAX);
-            drive(peer, builder.serve_connection(io, service), &traffic, &ending).await;
+            let connection = builder.serve_connection(io, service).with_upgrades();
+            drive(peer, connection, &traffic, &ending).await;
         }
+    }
+}
+
+/// A connection that can be asked to finish what it began and no more.
+trait Polite {
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl<I, S> Polite for http1::UpgradeableConnection<I, S>
+where
+    S: HttpService<Incoming, Error: Into<BoxError>, ResBody: Body<Error: Into<BoxError>> + 'static>,
+    I: Read + Write + Unpin + Send + 'static,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S> Polite for http2::Connection<I, S, TokioExecutor>
+where
+    S: HttpService<Incoming, Error: Into<BoxError>, ResBody: Body<Error: Into<BoxError>> + 'static>,
+    I: Read + Write + Unpin,
+    TokioExecutor: Http2ServerConnExec<S::Future, S::ResBody>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
     }
 }
 
@@ -166,8 +195,7 @@ impl Connection {
 /// client has failed to do its part.
 async fn drive<C>(peer: SocketAddr, connection: C, traffic: &Traffic, ending: &Ending)
 where
-    C: GracefulConnection,
-    C::Error: std::fmt::Display,
+    C: Future<Output = hyper::Result<()>> + Polite,
 {
     tokio::pin!(connection);
     let ended = tokio::select! {
@@ -181,7 +209,7 @@ where
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            connection.as_mut().graceful_shutdown();
+            connection.as_mut().finish();
             traffic.forgive();
             tokio::select! {
                 ended = connection => ended,

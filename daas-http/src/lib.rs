@@ -9,6 +9,7 @@
 //!
 //! - `v1`: the REST API, asynchronous: 202 and events
 //! - `portal`: the pages for people, and [`identity`]: who signs in to them
+//! - `gateway`: the way to desktops' screens, for browsers and clients
 //! - `compat`: what the clients of the earlier Flask orchestrator call; blocks until ready
 //! - `guest`: where guests report their use, on a listener of their own
 //! - `health`: whether the process, its store and its hypervisors are there, and the metrics
@@ -24,6 +25,7 @@ mod config;
 mod connection;
 mod docs;
 mod face;
+mod gateway;
 mod guest;
 mod health;
 pub mod identity;
@@ -40,8 +42,11 @@ mod v1;
 mod wrap;
 
 pub use crate::app::Extra;
-pub use crate::config::{CompatConfig, HttpConfig, HttpLimits, Network, PortalConfig, Tls};
+pub use crate::config::{
+    CompatConfig, HttpConfig, HttpLimits, Network, PortalConfig, PublicUrl, Tls,
+};
 pub use crate::face::Face;
+pub use crate::gateway::GatewayConfig;
 pub use crate::listeners::{Addresses, Listeners, ServeError};
 pub use crate::server::Server;
 pub use crate::v1::keys::mint_key;

@@ -19,6 +19,9 @@ pub(crate) async fn show(State(app): State<App>) -> Result<Response, Problem> {
     let tally = app.engine.store().tally().await?;
     let mut text = app.metrics.as_ref().map(|handle| handle.render()).unwrap_or_default();
     gauges(&mut text, &app.engine, &tally);
+    let open = app.gateway.connections.count() as f64;
+    let help = "connections to screens";
+    family(&mut text, "daas_gateway_connections", "gauge", help, [(String::new(), open)]);
     Ok(([(header::CONTENT_TYPE, MEDIA)], text).into_response())
 }
 

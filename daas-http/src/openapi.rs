@@ -11,6 +11,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::access::{Who, name};
 use crate::compat::{CompatDestroyed, CompatEnd, CompatReady, CompatSession, CompatWish};
+use crate::gateway::{ConnectionList, NewTicket, TicketView};
 use crate::health::{Figures, Health, Ready};
 use crate::problem::ProblemView;
 use crate::routes::{Body, Listener, ROUTES, Route};
@@ -208,6 +209,9 @@ fn schemas() -> Value {
     all.add::<SessionList>();
     all.add::<TemplateList>();
     all.add::<Quarantine>();
+    all.add::<NewTicket>();
+    all.add::<TicketView>();
+    all.add::<ConnectionList>();
     all.add::<NewKey>();
     all.add::<MadeKey>();
     all.add::<KeyList>();

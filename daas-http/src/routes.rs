@@ -10,7 +10,7 @@ use daas_core::audit::Act;
 use crate::access::Who;
 use crate::app::App;
 use crate::audit::Audit;
-use crate::{compat, docs, guest, health, metrics_text, openapi, portal, v1};
+use crate::{compat, docs, gateway, guest, health, metrics_text, openapi, portal, v1};
 
 /// Which listener serves a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,6 +165,10 @@ const PERSON: Who = Who::Person(Role::User);
 const OVERSEER: Who = Who::Person(Role::Operator);
 const PAGE: &[Gives] = &[text("text/html", "The page.")];
 const GO: &[Gives] = &[Gives { status: 303, means: "Done; see there.", body: Body::Empty }];
+const GO_OR_PAGE: &[Gives] = &[
+    Gives { status: 303, means: "Done; see there.", body: Body::Empty },
+    text("text/html", "Done, with what is shown this once."),
+];
 const USER: Who = Who::Key(Role::User);
 const OPERATOR: Who = Who::Key(Role::Operator);
 const ADMIN: Who = Who::Key(Role::Admin);
@@ -281,6 +285,42 @@ pub static ROUTES: &[Route] = &[
         refuses: &[404, 409, 503],
         ..Route::new(Verb::Get, "/api/v1/sessions/{id}/rdp", || get(v1::rdp::file))
     },
+    // -- the gateway
+    Route {
+        who: USER,
+        summary: "Gives a ticket for one connection to a session's screen.",
+        takes: Some("NewTicket"),
+        gives: &[json(201, "The ticket. It is shown this once.", "TicketView")],
+        refuses: &[400, 404, 409, 413, 429, 501, 503],
+        audit: Audit::Does(Act::ConsoleOpen),
+        ..Route::new(Verb::Post, "/api/v1/sessions/{id}/tickets", || post(gateway::issue))
+    },
+    Route {
+        who: USER,
+        summary: "Lists open connections: one's own, or everybody's for operators.",
+        gives: &[json(200, "The connections, the oldest first.", "ConnectionList")],
+        ..Route::new(Verb::Get, "/api/v1/connections", || get(gateway::list))
+    },
+    Route {
+        who: USER,
+        summary: "Ends a connection; the desktop goes on.",
+        gives: &[Gives { status: 204, means: "It is ended.", body: Body::Empty }],
+        refuses: &[404],
+        audit: Audit::Does(Act::ConsoleEnd),
+        ..Route::new(Verb::Delete, "/api/v1/connections/{id}", || delete(gateway::end))
+    },
+    Route {
+        who: USER,
+        pace: Pace::Blocks,
+        summary: "A WebSocket to a screen, for who has a ticket among the subprotocols.",
+        gives: &[Gives {
+            status: 101,
+            means: "Connected; a bad ticket ends it.",
+            body: Body::Empty,
+        }],
+        refuses: &[404, 426],
+        ..Route::new(Verb::Get, "/gateway/{kind}", || get(gateway::connect))
+    },
     // -- events
     Route {
         who: USER,
@@ -339,6 +379,16 @@ pub static ROUTES: &[Route] = &[
         refuses: &[404, 503],
         audit: Audit::Does(Act::KeyRevoke),
         ..Route::new(Verb::Delete, "/api/v1/keys/{name}", || delete(v1::keys::revoke))
+    },
+    Route {
+        who: ADMIN,
+        summary: "Takes somebody's second factor away, who has lost it.",
+        gives: &[Gives { status: 204, means: "Taken away.", body: Body::Empty }],
+        refuses: &[400, 404, 503],
+        audit: Audit::Does(Act::AccountChange),
+        ..Route::new(Verb::Delete, "/api/v1/second-factors/{name}", || {
+            delete(v1::second_factors::reset)
+        })
     },
     // -- the audit log
     Route {
@@ -416,6 +466,75 @@ pub static ROUTES: &[Route] = &[
         audit: Audit::Tells(Act::SignIn),
         ..Route::page(Verb::Post, "/sign-in", || post(portal::sign_in))
     },
+    // -- people whom a provider knows
+    Route {
+        summary: "Sends somebody to a provider to sign in there.",
+        query: &[("next", "where to go afterwards")],
+        gives: GO,
+        refuses: &[400, 404, 503],
+        ..Route::page(Verb::Get, "/sign-in/oidc/{name}", || get(portal::begin_at_provider))
+    },
+    Route {
+        summary: "Signs somebody in whom a provider sends back.",
+        query: &[("state", "as it was sent"), ("code", "the provider's"), ("error", "its refusal")],
+        gives: GO,
+        refuses: &[400, 403, 404, 409, 429, 503],
+        audit: Audit::Tells(Act::SignIn),
+        ..Route::page(Verb::Get, "/sign-in/oidc/{name}/callback", || {
+            get(portal::finish_at_provider)
+        })
+    },
+    // -- second factors
+    Route {
+        summary: "Asks for the second factor of somebody whose password was right.",
+        gives: PAGE,
+        refuses: &[303, 404, 503],
+        ..Route::page(Verb::Get, "/sign-in/second-factor", || get(portal::ask_code))
+    },
+    Route {
+        summary: "Signs somebody in by their second factor.",
+        takes: Some("Code"),
+        gives: GO_OR_PAGE,
+        refuses: &[400, 401, 403, 404, 409, 413, 429, 503],
+        audit: Audit::Tells(Act::SignIn),
+        ..Route::page(Verb::Post, "/sign-in/second-factor", || post(portal::give_code))
+    },
+    Route {
+        who: PERSON,
+        summary: "Shows one's second factor, or what to enrol one with.",
+        gives: PAGE,
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/account/second-factor", || get(portal::show_factor))
+    },
+    Route {
+        who: PERSON,
+        summary: "Enrols a second factor.",
+        takes: Some("Code"),
+        gives: PAGE,
+        refuses: &[400, 401, 404, 409, 413, 429],
+        audit: Audit::Does(Act::AccountChange),
+        ..Route::page(Verb::Post, "/account/second-factor", || post(portal::enrol_factor))
+    },
+    Route {
+        who: PERSON,
+        summary: "Makes new recovery codes.",
+        takes: Some("Code"),
+        gives: PAGE,
+        refuses: &[400, 401, 404, 409, 413, 429],
+        audit: Audit::Does(Act::AccountChange),
+        ..Route::page(Verb::Post, "/account/second-factor/recovery-codes", || {
+            post(portal::renew_codes)
+        })
+    },
+    Route {
+        who: PERSON,
+        summary: "Takes one's second factor away.",
+        takes: Some("Code"),
+        gives: GO,
+        refuses: &[400, 401, 404, 409, 413, 429],
+        audit: Audit::Does(Act::AccountChange),
+        ..Route::page(Verb::Post, "/account/second-factor/remove", || post(portal::remove_factor))
+    },
     Route {
         who: PERSON,
         summary: "Signs somebody out.",
@@ -455,6 +574,13 @@ pub static ROUTES: &[Route] = &[
     },
     Route {
         who: PERSON,
+        summary: "Shows a desktop's screen.",
+        gives: PAGE,
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/desktops/{id}/console", || get(portal::console))
+    },
+    Route {
+        who: PERSON,
         summary: "Asks whether a desktop is really to be deleted.",
         gives: PAGE,
         refuses: &[404],
@@ -482,11 +608,36 @@ pub static ROUTES: &[Route] = &[
         audit: Audit::Does(Act::SignInEnd),
         ..Route::page(Verb::Post, "/account/sign-ins/{name}/end", || post(portal::end_sign_in))
     },
+    // -- API keys of one's own
+    Route {
+        who: PERSON,
+        summary: "Makes an API key for oneself. It is shown this once.",
+        takes: Some("OwnKey"),
+        gives: PAGE,
+        refuses: &[400, 409, 413, 429],
+        audit: Audit::Does(Act::KeyCreate),
+        ..Route::page(Verb::Post, "/account/keys", || post(portal::make_key))
+    },
+    Route {
+        who: PERSON,
+        summary: "Revokes an API key that speaks for oneself.",
+        takes: Some("OldKey"),
+        gives: GO,
+        refuses: &[400, 404, 413],
+        audit: Audit::Does(Act::KeyRevoke),
+        ..Route::page(Verb::Post, "/account/keys/revoke", || post(portal::revoke_key))
+    },
     Route {
         summary: "The pages' style or script.",
         gives: &[text("text/plain", "The file.")],
         refuses: &[404],
         ..Route::page(Verb::Get, "/assets/{file}", || get(portal::file))
+    },
+    Route {
+        summary: "A file of a browser client.",
+        gives: &[text("text/javascript", "The file.")],
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/assets/clients/{*file}", || get(portal::client))
     },
     Route {
         who: PERSON,

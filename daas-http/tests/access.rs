@@ -61,8 +61,11 @@ async fn every_route_answers_whom_its_row_says() {
 async fn call(world: &World, route: &Route, caller: &str, id: &str) -> (u16, String) {
     let file = if route.page { "portal.js" } else { "docs.js" };
     let path = route.path.replace("{id}", id).replace("{name}", "bob").replace("{file}", file);
-    let path = path.replace("{act}", "delete");
+    let path = path.replace("{act}", "delete").replace("{kind}", "vnc").replace("{*file}", "none");
     let mut request = request(route.verb.as_str(), &path);
+    if path.starts_with("/gateway/") {
+        request.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+    }
     if let Some((how, name)) = caller.split_once(':') {
         let cookie = world.sign_in(name).await;
         let site = if how == "lent" { "cross-site" } else { "same-origin" };
@@ -71,6 +74,9 @@ async fn call(world: &World, route: &Route, caller: &str, id: &str) -> (u16, Str
     }
     let request = match route.takes {
         Some("SignIn") => with_fields(request, "name=alice&password=wrong"),
+        Some("OwnKey") => with_fields(request, "name=own&role=user"),
+        Some("OldKey") => with_fields(request, "name=bob"),
+        Some("Code") => with_fields(request, "code=000000"),
         Some("PageWish") => with_fields(request, "template=lab&once=1"),
         Some("Chosen") => with_fields(request, &format!("act=extend&session={id}")),
         Some("Whose") => with_fields(request, "owner=bob@api"),
@@ -100,6 +106,7 @@ fn body(route: &Route, id: &str) -> String {
     match route.takes {
         None => String::new(),
         Some("Wish") => r#"{"template":"lab"}"#.to_owned(),
+        Some("NewTicket") => r#"{"kind":"vnc"}"#.to_owned(),
         Some("MoreTime") => r#"{"seconds":60}"#.to_owned(),
         Some("NewKey") => r#"{"name":"new","owner":"new","role":"user"}"#.to_owned(),
         Some("CompatWish") => r#"{"username":"dave"}"#.to_owned(),

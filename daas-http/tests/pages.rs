@@ -46,7 +46,8 @@ async fn crawl(world: &World, cookie: &str, starts: &[&str]) -> BTreeSet<String>
         }
         for reference in references(&answer.text) {
             // Built by a script: the rest of it is not in the text.
-            if reference.starts_with('#') {
+            // What is for an app on a telephone leads nowhere in a browser.
+            if reference.starts_with('#') || reference.starts_with("otpauth:") {
                 continue;
             }
             let full = reference.replace("./", "/api/docs/");

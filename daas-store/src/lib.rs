@@ -14,11 +14,13 @@
 
 mod audit;
 mod error;
+mod keys;
 mod list;
 mod open;
 #[cfg(test)]
 mod plans;
 mod rows;
+mod second_factors;
 mod sign_ins;
 mod sql;
 mod sqlite;

@@ -137,10 +137,30 @@ statements! {
 
     KEY_THERE = "SELECT 1 FROM api_key WHERE name = ?1
         UNION ALL SELECT 1 FROM api_key WHERE hash = ?2";
-    KEY_INSERT = "INSERT INTO api_key (name, hash, body) VALUES (?, ?, ?)";
-    KEY_BY_HASH = "SELECT body FROM api_key WHERE hash = ?";
-    KEYS_ALL = "SELECT body FROM api_key ORDER BY name";
+    KEY_INSERT = "INSERT INTO api_key (name, hash, owner_realm, owner_name, body)
+        VALUES (?, ?, ?, ?, ?)";
+    KEY_COUNT = "SELECT COUNT(*) FROM api_key WHERE owner_realm = ? AND owner_name = ?";
+    KEY_BY_HASH = "SELECT body, used_at FROM api_key WHERE hash = ?";
+    KEYS_ALL = "SELECT body, used_at FROM api_key ORDER BY name";
+    KEYS_OF = "SELECT body, used_at FROM api_key
+        WHERE owner_realm = ? AND owner_name = ? ORDER BY name";
     KEY_DELETE = "DELETE FROM api_key WHERE name = ?";
+    KEY_DELETE_OF = "DELETE FROM api_key WHERE name = ? AND owner_realm = ? AND owner_name = ?";
+    KEY_SEEN = "UPDATE api_key SET used_at = MAX(COALESCE(used_at, ?2), ?2) WHERE name = ?1";
+
+    FACTOR_INSERT = "INSERT OR IGNORE INTO second_factor
+        (realm, name, sealed, last_step, created_at) VALUES (?, ?, ?, ?, ?)";
+    FACTOR_OF = "SELECT sealed, last_step, created_at,
+        (SELECT json_group_array(hash) FROM recovery_code AS code
+            WHERE code.realm = factor.realm AND code.name = factor.name)
+        FROM second_factor AS factor WHERE realm = ? AND name = ?";
+    FACTOR_THERE = "SELECT 1 FROM second_factor WHERE realm = ? AND name = ?";
+    FACTOR_STEP = "UPDATE second_factor SET last_step = ?3
+        WHERE realm = ?1 AND name = ?2 AND last_step < ?3";
+    FACTOR_DELETE = "DELETE FROM second_factor WHERE realm = ? AND name = ?";
+    RECOVERY_INSERT = "INSERT INTO recovery_code (realm, name, hash) VALUES (?, ?, ?)";
+    RECOVERY_DELETE = "DELETE FROM recovery_code WHERE realm = ? AND name = ? AND hash = ?";
+    RECOVERY_DELETE_OF = "DELETE FROM recovery_code WHERE realm = ? AND name = ?";
 
     SIGN_IN_THERE = "SELECT 1 FROM sign_in WHERE id = ?1
         UNION ALL SELECT 1 FROM sign_in WHERE hash = ?2";

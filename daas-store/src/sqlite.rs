@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use daas_core::access::{ApiKey, KeyStore, SignInStore};
+use daas_core::Result;
+use daas_core::access::{KeyStore, SecondFactorStore, SignInStore};
 use daas_core::activity::Activity;
 use daas_core::audit::AuditStore;
 use daas_core::clock::{Clock, SystemClock};
@@ -15,7 +16,6 @@ use daas_core::store::{
     Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Page, Prune, Pruned,
     SessionStore, Sessions, Tally,
 };
-use daas_core::{Error, Result};
 use jiff::Timestamp;
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Row, SqlitePool};
@@ -23,7 +23,9 @@ use tokio::sync::watch;
 
 use crate::audit::SqliteAudit;
 use crate::error::Failure;
+use crate::keys::SqliteKeys;
 use crate::rows::{count, decode, millisecond};
+use crate::second_factors::SqliteSecondFactors;
 use crate::sign_ins::SqliteSignIns;
 use crate::write::{self, claim, insert, leases, prune, small, update};
 use crate::writer::{Writer, newest_event};
@@ -194,7 +196,7 @@ impl SessionStore for SqliteStore {
     }
 
     fn keys(&self) -> Arc<dyn KeyStore> {
-        Arc::new(SqliteKeys { readers: self.readers.clone(), writer: Arc::clone(&self.writer) })
+        Arc::new(SqliteKeys::new(self.readers.clone(), Arc::clone(&self.writer)))
     }
 
     fn sign_ins(&self) -> Arc<dyn SignInStore> {
@@ -203,6 +205,10 @@ impl SessionStore for SqliteStore {
 
     fn audit(&self) -> Arc<dyn AuditStore> {
         Arc::new(SqliteAudit::new(self.readers.clone(), Arc::clone(&self.writer)))
+    }
+
+    fn second_factors(&self) -> Arc<dyn SecondFactorStore> {
+        Arc::new(SqliteSecondFactors::new(self.readers.clone(), Arc::clone(&self.writer)))
     }
 }
 
@@ -227,40 +233,4 @@ async fn read_tally(readers: &SqlitePool) -> Result<Tally, Failure> {
         }
     }
     Ok(tally)
-}
-
-#[derive(Debug)]
-struct SqliteKeys {
-    readers: SqlitePool,
-    writer: Arc<Writer>,
-}
-
-#[async_trait]
-impl KeyStore for SqliteKeys {
-    async fn add_key(&self, key: &ApiKey) -> Result<()> {
-        self.writer.run(small::AddKey(key.clone())).await
-    }
-
-    async fn key_by_hash(&self, hash: &str) -> Result<Option<ApiKey>> {
-        let get = sql::KEY_BY_HASH.query().bind(hash.to_owned());
-        let row = get.fetch_optional(&self.readers).await.map_err(Failure::from)?;
-        row.map(|row| {
-            let body: &str = row.try_get(0).map_err(Failure::from)?;
-            Ok(decode("API key", body)?)
-        })
-        .transpose()
-    }
-
-    async fn keys(&self) -> Result<Vec<ApiKey>> {
-        let found = sql::KEYS_ALL.query().fetch_all(&self.readers).await.map_err(Failure::from)?;
-        let read = |row: &sqlx::sqlite::SqliteRow| {
-            let body: &str = row.try_get(0).map_err(Failure::from)?;
-            Ok::<ApiKey, Error>(decode("API key", body)?)
-        };
-        found.iter().map(read).collect()
-    }
-
-    async fn revoke_key(&self, name: &str) -> Result<bool> {
-        self.writer.run(small::RevokeKey(name.to_owned())).await
-    }
 }

@@ -56,6 +56,7 @@ fn alice() -> Caller {
         owner: Owner { realm: "lab".into(), name: "alice".into() },
         organisation: Organisation::default(),
         role: Role::User,
+        groups: [].into(),
     }
 }
 

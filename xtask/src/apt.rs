@@ -23,6 +23,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("qemu-system-x86", "qemu-system-x86_64"),
     ("e2fsprogs", "mke2fs"),
     ("python3-venv", "python3"),
+    ("nodejs", "node"),
+    ("npm", "npm"),
+    ("chromium", "chromium"),
 ];
 
 /// The packages that are missing.

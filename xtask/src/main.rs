@@ -3,6 +3,7 @@
 
 mod ansible;
 mod apt;
+mod browser;
 mod check;
 mod tally;
 mod test;

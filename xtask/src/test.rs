@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::tally::Tally;
-use crate::{ansible, apt, cargo, in_ci, say};
+use crate::{ansible, apt, browser, cargo, in_ci, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -27,6 +27,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.install || in_ci() {
         apt::install()?;
         ansible::install()?;
+        browser::install()?;
     }
     let obstacle = apt::obstacle();
     let mut tally = Tally::default();

@@ -15,10 +15,13 @@ use crate::args::{KeyCommand, RoleArg, ServeArgs};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{Output, print, tell};
 
+/// What to do while the server has the store open.
+const WAY: &str = "while the server runs, make keys with its API: POST /api/v1/keys";
+
 pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
     match command {
         KeyCommand::Add { name, owner, role, organisation, serve } => {
-            let (settings, store) = store(&serve).await?;
+            let (settings, store) = store(&serve, WAY).await?;
             let realms = &settings.realms;
             let wrong = |e: daas_core::Error| Failure::new(Code::Usage, e.to_string());
             let role = match role {
@@ -43,7 +46,7 @@ pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
             print(key.expose())
         }
         KeyCommand::List { serve } => {
-            let keys = store(&serve).await?.1.keys().keys().await.map_err(failed)?;
+            let keys = store(&serve, WAY).await?.1.keys().keys().await.map_err(failed)?;
             let rows = keys.iter().map(|k| {
                 let role = format!("{:?}", k.role).to_lowercase();
                 vec![k.name.clone(), k.owner.to_string(), role, k.created_at.to_string()]
@@ -51,12 +54,12 @@ pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
             output.rows(&keys, &["name", "owner", "role", "made"], rows)
         }
         KeyCommand::Revoke { name, serve } => {
-            let (settings, store) = store(&serve).await?;
+            let (settings, store) = store(&serve, WAY).await?;
             let done = async {
                 if store.keys().revoke_key(&name).await? {
                     return Ok(());
                 }
-                let why = "there is no key of that name";
+                let why = format!("there is no key {name}");
                 Err(Error::new(Kind::NotFound, Operation::Store, &name, why))
             };
             audited(&settings, &store, Act::KeyRevoke, &name, done).await
@@ -65,17 +68,17 @@ pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
 }
 
 /// Does it between its two entries in the audit log: who is at this machine answers for it too.
-async fn audited(
+pub(super) async fn audited(
     settings: &Settings,
     store: &Arc<dyn SessionStore>,
     act: Act,
-    key: &str,
+    subject: &str,
     work: impl Future<Output = daas_core::Result<()>>,
 ) -> Outcome {
     let log = daas_compose::open_audit(settings, store.as_ref()).await.map_err(compose)?;
     let note = Note {
         known_by: daas_compose::shell_user(),
-        subject: Some(key.to_owned()),
+        subject: Some(subject.to_owned()),
         ..Note::of(act, Stage::Asked)
     };
     let asked = log.write(note.clone()).await.map_err(failed)?;
@@ -88,16 +91,18 @@ async fn audited(
     log.leave(Note { stage, answers, status, reason, ..note }).await;
     log.close().await;
     done.map_err(|error| match error.kind() {
-        Kind::NotFound => Failure::new(Code::NotFound, format!("there is no key {key}")),
+        Kind::NotFound => Failure::new(Code::NotFound, error.message().to_owned()),
         _ => failed(error),
     })
 }
 
-async fn store(args: &ServeArgs) -> Outcome<(Settings, Arc<dyn SessionStore>)> {
+/// The store on this machine, which nobody has open; `way` is what to do when somebody has.
+pub(super) async fn store(
+    args: &ServeArgs,
+    way: &str,
+) -> Outcome<(Settings, Arc<dyn SessionStore>)> {
     let settings = settings(args)?;
-    let store = daas_compose::open_store(&settings).await.map_err(|e| {
-        compose(e).hint("while the server runs, make keys with its API: POST /api/v1/keys")
-    })?;
+    let store = daas_compose::open_store(&settings).await.map_err(|e| compose(e).hint(way))?;
     Ok((settings, store))
 }
 

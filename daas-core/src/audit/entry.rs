@@ -45,8 +45,12 @@ impl Stage {
 pub enum KnownBy {
     /// By the API key of that name.
     Key(String),
+    /// By a bearer token of that realm's issuer.
+    Token(String),
     /// By the sign-in of that id.
     SignIn(String),
+    /// By a ticket that was given to who was known then.
+    Ticket,
     /// By nothing but the network they call from.
     Network,
     /// By who they are on the server's own machine.
@@ -61,7 +65,9 @@ impl fmt::Display for KnownBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(name) => write!(f, "key:{name}"),
+            Self::Token(realm) => write!(f, "token:{realm}"),
             Self::SignIn(id) => write!(f, "sign-in:{id}"),
+            Self::Ticket => f.write_str("ticket"),
             Self::Network => f.write_str("network"),
             Self::Shell(user) => write!(f, "shell:{user}"),
             Self::Program => f.write_str("program"),
@@ -149,7 +155,7 @@ pub struct Entry {
     pub owner: Option<String>,
     /// As what: `user`, `operator`, `admin`.
     pub role: Option<String>,
-    /// How that is known: `key:NAME`, `sign-in:ID`, `network`, `shell:USER`, `program`, `nobody`.
+    /// How that is known: `key:NAME`, `token:REALM`, `sign-in:ID`, `ticket`, `network`, `shell:USER`, `program`, `nobody`.
     pub known_by: String,
     /// From where.
     pub address: Option<String>,

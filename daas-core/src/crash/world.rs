@@ -244,5 +244,6 @@ pub(super) fn alice() -> Caller {
         owner: Owner { realm: "lab".into(), name: "alice".into() },
         organisation: Organisation::default(),
         role: Role::User,
+        groups: [].into(),
     }
 }

@@ -1,5 +1,6 @@
 //! What people and programs may ask of the engine. Each request is one conditional write.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -34,6 +35,8 @@ pub struct Caller {
     pub organisation: Organisation,
     /// What they may do.
     pub role: Role,
+    /// Their groups, by the names that their realm has, in lower case.
+    pub groups: BTreeSet<String>,
 }
 
 /// A wish for a desktop.
@@ -277,7 +280,8 @@ impl Engine {
 }
 
 fn may_use(caller: &Caller, template: &Template) -> bool {
-    caller.role >= Role::Operator || template.allows(&caller.organisation)
+    caller.role >= Role::Operator
+        || (template.allows(&caller.organisation) && template.admits(&caller.owner, &caller.groups))
 }
 
 fn may_see(caller: &Caller, session: &Session) -> bool {

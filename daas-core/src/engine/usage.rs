@@ -1,6 +1,7 @@
 //! What is learnt of a desktop's use, from its guest and from the gateway, and the way to its screen.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -9,8 +10,9 @@ use super::{Engine, Inner, unconfigured};
 use crate::activity::{Activity, Passage, Report};
 use crate::error::{Error, Kind, Operation, Result};
 use crate::ids::SessionId;
-use crate::provisioner::ConsoleLine;
-use crate::session::{Phase, Session};
+use crate::machine::Reservation;
+use crate::provisioner::{Console, ConsoleLine};
+use crate::session::{Goal, Phase, Session};
 
 /// How many locks guard what is known of all sessions' use.
 const LOCKS: usize = 64;
@@ -89,9 +91,32 @@ impl Engine {
 
     /// Opens the screen of a session's machine, if the caller may see it.
     pub async fn console(&self, caller: &Caller, id: &SessionId) -> Result<ConsoleLine> {
+        let (console, reservation) = self.screen_of(caller, id).await?;
+        console.open(&reservation).await
+    }
+
+    /// Whether a session has a screen that the caller may open; asks no hypervisor.
+    pub async fn has_screen(&self, caller: &Caller, id: &SessionId) -> Result<()> {
+        self.screen_of(caller, id).await.map(drop)
+    }
+
+    /// The same of a session that was just read.
+    pub fn shows(&self, session: &Session) -> bool {
+        let provisioner = session.reservation.as_ref().map(|r| &r.provisioner);
+        let provisioner = provisioner.and_then(|name| self.0.provisioners.get(name));
+        session.shows_its_screen() && provisioner.is_some_and(|p| p.extras().console.is_some())
+    }
+
+    async fn screen_of(
+        &self,
+        caller: &Caller,
+        id: &SessionId,
+    ) -> Result<(Arc<dyn Console>, Reservation)> {
         let session = self.session(caller, id).await?;
-        has_screen(&session)?;
-        let reservation = session.reservation.as_ref().ok_or_else(|| not_yet(&session))?;
+        if !session.shows_its_screen() {
+            return Err(not_yet(&session));
+        }
+        let reservation = session.reservation.clone().ok_or_else(|| not_yet(&session))?;
         let name = &reservation.provisioner;
         let provisioner = self.0.provisioners.get(name);
         let provisioner = provisioner.ok_or_else(|| unconfigured("provisioner", name, &session))?;
@@ -99,7 +124,7 @@ impl Engine {
             let why = format!("its provisioner {name} has no consoles; connect by Remote Desktop");
             Error::new(Kind::Unsupported, Operation::Request, id, why)
         })?;
-        console.open(reservation).await
+        Ok((console, reservation))
     }
 
     async fn hasten(&self, id: &SessionId) -> Result<()> {
@@ -109,11 +134,12 @@ impl Engine {
     }
 }
 
-/// Refuses what has no screen that is its user's: before it is ready it is being prepared.
-fn has_screen(session: &Session) -> Result<()> {
-    match session.phase {
-        Phase::Ready | Phase::Restarting | Phase::Starting if session.ready_at.is_some() => Ok(()),
-        _ => Err(not_yet(session)),
+impl Session {
+    /// Whether it has a screen that is its user's: before it is ready it is being prepared.
+    pub fn shows_its_screen(&self) -> bool {
+        self.goal != Goal::Gone
+            && self.ready_at.is_some()
+            && matches!(self.phase, Phase::Ready | Phase::Restarting | Phase::Starting)
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::layer;
-use crate::access::{KeyStore, SignInStore};
+use crate::access::{KeyStore, SecondFactorStore, SignInStore};
 use crate::activity::Activity;
 use crate::audit::AuditStore;
 use crate::error::Result;
@@ -71,4 +71,5 @@ layer! {
     fn keys(&self) -> Arc<dyn KeyStore>;
     fn sign_ins(&self) -> Arc<dyn SignInStore>;
     fn audit(&self) -> Arc<dyn AuditStore>;
+    fn second_factors(&self) -> Arc<dyn SecondFactorStore>;
 }

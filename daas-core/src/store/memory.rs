@@ -4,6 +4,7 @@ mod audit;
 mod keys;
 mod log;
 mod pruning;
+mod second_factors;
 mod sign_ins;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +18,7 @@ use self::audit::{AuditRows, MemoryAudit};
 use self::keys::MemoryKeys;
 use self::log::Log;
 use self::pruning::Retired;
+use self::second_factors::MemorySecondFactors;
 use self::sign_ins::MemorySignIns;
 use super::query::{parse_token, token};
 use super::quota::{Quotas, Scope, Usage};
@@ -24,12 +26,13 @@ use super::{
     Change, Claim, EventFilter, Filter, Inserted, Leased, NewSession, Next, Page, Prune, Pruned,
     SessionStore, Sessions, Tally,
 };
-use crate::access::{ApiKey, KeyStore, SignIn, SignInStore};
+use crate::access::{ApiKey, KeyStore, SecondFactor, SecondFactorStore, SignIn, SignInStore};
 use crate::activity::Activity;
 use crate::audit::AuditStore;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::event::Event;
 use crate::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
+use crate::owner::Owner;
 use crate::session::{Phase, Session};
 
 /// A store that forgets when the process ends.
@@ -48,6 +51,7 @@ struct State {
     idempotency: HashMap<(String, String), (SessionId, Timestamp)>,
     keys: BTreeMap<String, ApiKey>,
     sign_ins: BTreeMap<String, SignIn>,
+    second_factors: BTreeMap<Owner, SecondFactor>,
     retired: Retired,
     audit: AuditRows,
 }
@@ -395,5 +399,9 @@ impl SessionStore for MemoryStore {
 
     fn audit(&self) -> Arc<dyn AuditStore> {
         Arc::new(MemoryAudit(Arc::clone(&self.state)))
+    }
+
+    fn second_factors(&self) -> Arc<dyn SecondFactorStore> {
+        Arc::new(MemorySecondFactors(Arc::clone(&self.state)))
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 pub use self::prune::{Prune, Pruned};
 pub use self::query::{EventFilter, Filter, Page, Sessions, Tally};
 use self::quota::Quotas;
-use crate::access::{KeyStore, SignInStore};
+use crate::access::{KeyStore, SecondFactorStore, SignInStore};
 use crate::activity::Activity;
 use crate::audit::AuditStore;
 use crate::error::Result;
@@ -241,6 +241,9 @@ pub trait SessionStore: Debug + Send + Sync {
 
     /// Where the audit log is kept, in the same store.
     fn audit(&self) -> Arc<dyn AuditStore>;
+
+    /// Where second factors are kept, in the same store.
+    fn second_factors(&self) -> Arc<dyn SecondFactorStore>;
 }
 
 /// A session to add.

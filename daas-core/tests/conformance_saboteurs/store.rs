@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use daas_core::Result;
+use daas_core::access::{KeyStore, SecondFactorStore, SignInStore};
 use daas_core::activity::Activity;
 use daas_core::audit::AuditStore;
 use daas_core::event::Event;
@@ -18,6 +19,9 @@ use daas_core::store::{
 use jiff::Timestamp;
 
 use super::audit::BadAudit;
+use super::keys::{BadKeys, KeyTrick};
+use super::second_factors::{BadFactors, FactorTrick};
+use super::sign_ins::{BadSignIns, SignInTrick};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoreTrick {
@@ -49,6 +53,12 @@ pub(crate) enum StoreTrick {
     AuditForgetsNothing,
     AuditKnowsNoLinks,
     AuditAgesEverything,
+    /// Its sign-ins do.
+    SignIns(SignInTrick),
+    /// Its API keys do.
+    Keys(KeyTrick),
+    /// Its second factors do.
+    Factors(FactorTrick),
 }
 
 #[derive(Debug)]
@@ -57,11 +67,13 @@ pub(crate) struct BadStore {
     trick: StoreTrick,
     claimed: Mutex<Option<Session>>,
     pruned: Mutex<Option<Prune>>,
+    sign_ins: Mutex<Option<Arc<BadSignIns>>>,
 }
 
 impl BadStore {
     pub(crate) fn new(real: Arc<dyn SessionStore>, trick: StoreTrick) -> Self {
-        Self { real, trick, claimed: Mutex::default(), pruned: Mutex::default() }
+        let (claimed, pruned, sign_ins) = Default::default();
+        Self { real, trick, claimed, pruned, sign_ins }
     }
 
     fn plays(&self, trick: StoreTrick) -> bool {
@@ -218,5 +230,30 @@ impl StoreLayer for BadStore {
 
     fn audit(&self) -> Arc<dyn AuditStore> {
         Arc::new(BadAudit { real: self.real.audit(), trick: self.trick })
+    }
+
+    fn sign_ins(&self) -> Arc<dyn SignInStore> {
+        // One for the store's life: some tricks remember.
+        let real = self.real.sign_ins();
+        let StoreTrick::SignIns(trick) = self.trick else { return real };
+        let mut bad = self.sign_ins.lock().unwrap();
+        let bad = bad.get_or_insert_with(|| Arc::new(BadSignIns::new(real, trick)));
+        Arc::clone(bad) as Arc<dyn SignInStore>
+    }
+
+    fn keys(&self) -> Arc<dyn KeyStore> {
+        let real = self.real.keys();
+        match self.trick {
+            StoreTrick::Keys(trick) => Arc::new(BadKeys { real, trick }),
+            _ => real,
+        }
+    }
+
+    fn second_factors(&self) -> Arc<dyn SecondFactorStore> {
+        let real = self.real.second_factors();
+        match self.trick {
+            StoreTrick::Factors(trick) => Arc::new(BadFactors { real, trick }),
+            _ => real,
+        }
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) steal_next_id: Arc<AtomicBool>,
     pub(crate) brakes: BrakeRules,
     pub(crate) on_failure: OnFailure,
+    /// The groups that its template is for.
+    pub(crate) groups: Vec<String>,
 }
 
 impl World {
@@ -51,6 +53,7 @@ impl World {
             steal_next_id: Arc::default(),
             brakes: BrakeRules::default(),
             on_failure: OnFailure::default(),
+            groups: Vec::new(),
         }
     }
 
@@ -84,7 +87,11 @@ impl World {
             provisioners: vec![Arc::new(Layered(provisioner))],
             configurators: vec![Arc::new(configurator)],
             policy: Arc::new(TemplateRules),
-            templates: vec![Template { on_failure: self.on_failure, ..Self::template() }],
+            templates: vec![Template {
+                on_failure: self.on_failure,
+                groups: self.groups.clone(),
+                ..Self::template()
+            }],
             clock: Arc::new(TokioClock::starting_at(jiff::Timestamp::now())),
             key: DeploymentKey::mint(),
             settings: Settings { brakes: self.brakes.clone(), ..Settings::default() },
@@ -98,6 +105,7 @@ impl World {
             owner: Owner { realm: "lab".into(), name: name.into() },
             organisation: Organisation::default(),
             role: Role::User,
+            groups: [].into(),
         }
     }
 

@@ -60,10 +60,11 @@ pub(crate) async fn create(
     }
     let caller = caller(owner(&username)?);
     audit::on_behalf_of(&caller.owner);
+    let template = template(&app, &caller, wish.template)?;
     let ask = Ask {
         session_user: wish.session_user.filter(|user| !user.is_empty()),
         session_password: wish.session_password.filter(|p| !p.expose().is_empty()),
-        ..Ask::for_template(template(&app, wish.template)?)
+        ..Ask::for_template(template)
     };
     let deadline = app.config.compat.create_deadline;
     let until_then = Instant::now() + deadline;
@@ -120,11 +121,15 @@ fn owner(username: &str) -> Result<Owner, Problem> {
     owner.map_err(|error| Problem::invalid("username", error.message()))
 }
 
-fn template(app: &App, wished: Option<TemplateName>) -> Result<TemplateName, Problem> {
+fn template(
+    app: &App,
+    caller: &Caller,
+    wished: Option<TemplateName>,
+) -> Result<TemplateName, Problem> {
     if let Some(name) = wished.or_else(|| app.config.compat.default_template.clone()) {
         return Ok(name);
     }
-    match app.engine.templates() {
+    match app.engine.templates_for(caller).as_slice() {
         [only] => Ok(only.name.clone()),
         [] => Err(failed("Session creation failed", "no template is configured")),
         several => {

@@ -56,6 +56,7 @@ fn caller(owner: Owner) -> Caller {
         owner,
         organisation: daas_core::ids::Organisation::default(),
         role: daas_core::access::Role::User,
+        groups: [].into(),
     }
 }
 

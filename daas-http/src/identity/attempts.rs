@@ -1,4 +1,4 @@
-//! How many wrong passwords are taken: a bucket for each account and each address, that fills again
+//! How many wrong passwords and codes are taken: a bucket for each account and each address, that fills again
 //! with time. A try takes one of each before the password is looked at, so that many at once gain
 //! nothing, and a right one gives them back.
 
@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use daas_core::owner::Owner;
 use tokio::time::Instant;
 
 use super::config::Tries;
@@ -19,6 +20,8 @@ const BUCKETS_MAX: usize = 50_000;
 pub(crate) enum Counted {
     /// An account, by realm and name as they were written, folded.
     Account(String, String),
+    /// The second factor of an owner, by realm and name.
+    Code(String, String),
     /// An address; of IPv6 the network of one site.
     Address(IpAddr),
 }
@@ -29,6 +32,10 @@ impl Counted {
         let name = name.rsplit_once('\\').map_or(name, |(_, name)| name);
         let name = name.split_once('@').map_or(name, |(name, _)| name);
         Self::Account(realm.trim().to_lowercase(), name.trim().to_lowercase())
+    }
+
+    pub(crate) fn code(owner: &Owner) -> Self {
+        Self::Code(owner.realm.clone(), owner.name.clone())
     }
 
     pub(crate) fn address(address: IpAddr) -> Self {
@@ -61,12 +68,12 @@ impl Attempts {
     }
 
     /// Takes a try of each; or, from none, says after how long there is one.
-    pub(crate) fn take(&self, of: &[Counted; 2]) -> Result<(), Duration> {
+    pub(crate) fn take(&self, of: &[Counted]) -> Result<(), Duration> {
         let now = Instant::now();
         let mut buckets = self.buckets();
-        let left = of.each_ref().map(|one| self.left(&buckets, one, now));
-        for (one, left) in of.iter().zip(left) {
-            if left < 1.0 {
+        let left: Vec<f64> = of.iter().map(|one| self.left(&buckets, one, now)).collect();
+        for (one, left) in of.iter().zip(&left) {
+            if *left < 1.0 {
                 let each = self.rules.period.as_secs_f64() / self.most(one);
                 return Err(Duration::from_secs_f64((1.0 - left) * each));
             }
@@ -81,7 +88,7 @@ impl Attempts {
     }
 
     /// Gives back what a right password took.
-    pub(crate) fn give_back(&self, of: &[Counted; 2]) {
+    pub(crate) fn give_back(&self, of: &[Counted]) {
         let now = Instant::now();
         let mut buckets = self.buckets();
         for one in of {
@@ -92,7 +99,7 @@ impl Attempts {
 
     fn most(&self, of: &Counted) -> f64 {
         f64::from(match of {
-            Counted::Account(..) => self.rules.account,
+            Counted::Account(..) | Counted::Code(..) => self.rules.account,
             Counted::Address(_) => self.rules.address,
         })
     }

@@ -1,6 +1,6 @@
 //! Settings of who may sign in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use daas_core::access::Role;
@@ -24,6 +24,8 @@ pub struct IdentityConfig {
     pub idle: Duration,
     /// How many wrong passwords are taken.
     pub tries: Tries,
+    /// Who must give a code from their telephone after their password. Default `optional`.
+    pub second_factor: SecondFactorRule,
     /// People of the realm `local`, by name.
     pub users: BTreeMap<String, LocalUser>,
 }
@@ -36,6 +38,7 @@ impl Default for IdentityConfig {
             lifetime: Duration::from_hours(12),
             idle: Duration::from_hours(2),
             tries: Tries::default(),
+            second_factor: SecondFactorRule::Optional,
             users: BTreeMap::new(),
         }
     }
@@ -49,6 +52,26 @@ pub enum Others {
     User,
     /// Not let in.
     None,
+}
+
+/// Who must have a second factor, of those who sign in by a password.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecondFactorRule {
+    /// Who wishes.
+    Optional,
+    /// Who has one of these roles: without one they are led to enrol before anything else.
+    RequiredFor(BTreeSet<Role>),
+}
+
+impl SecondFactorRule {
+    /// Whether somebody with `role` must have one.
+    pub(crate) fn requires(&self, role: Role) -> bool {
+        match self {
+            Self::Optional => false,
+            Self::RequiredFor(roles) => roles.contains(&role),
+        }
+    }
 }
 
 /// How many wrong passwords are taken before the next must wait.

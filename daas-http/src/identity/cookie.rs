@@ -1,52 +1,80 @@
-//! The cookie that holds a sign-in's token: no script can read it, no other site can send it along
-//! with what changes anything, and over TLS nobody but this host can have set it.
+//! The cookies, a sign-in's token foremost: no script can read them, no other site can send them along
+//! with what changes anything, and over TLS nobody but this host can have set them.
 
 use std::time::Duration;
 
 use daas_core::secret::Secret;
 use http::{HeaderMap, HeaderValue, header};
 
-/// The name over TLS: browsers take this prefix from the host itself alone, and `Secure`.
-const OVER_TLS: &str = "__Host-daas";
-/// The name without: on this machine itself.
-const IN_CLEAR: &str = "daas";
+/// What a cookie of ours holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cookie {
+    /// A sign-in's token.
+    SignIn,
+    /// A sign-in that was begun at a provider, sealed.
+    Begun,
+    /// The token of a sign-in that waits for its second factor.
+    Waiting,
+}
+
+impl Cookie {
+    /// Its name. Over TLS browsers take the prefix from the host itself alone, and `Secure`.
+    fn name(self, secure: bool) -> &'static str {
+        match (self, secure) {
+            (Self::SignIn, true) => "__Host-daas",
+            (Self::SignIn, false) => "daas",
+            (Self::Begun, true) => "__Host-daas-begun",
+            (Self::Begun, false) => "daas-begun",
+            (Self::Waiting, true) => "__Host-daas-waiting",
+            (Self::Waiting, false) => "daas-waiting",
+        }
+    }
+
+    /// What the request carries of it.
+    pub(crate) fn value(self, headers: &HeaderMap, secure: bool) -> Option<&str> {
+        let cookies = headers.get_all(header::COOKIE).iter();
+        let mut pairs = cookies.flat_map(|value| value.to_str().unwrap_or_default().split(';'));
+        pairs.find_map(|pair| {
+            let (given, value) = pair.trim().split_once('=')?;
+            (given == self.name(secure)).then_some(value)
+        })
+    }
+
+    /// What gives the browser `value` for `lifetime`. The value is letters, digits, `-` and `_`.
+    pub(crate) fn give(
+        self,
+        value: &Secret<String>,
+        secure: bool,
+        lifetime: Duration,
+    ) -> HeaderValue {
+        self.set(value.expose(), secure, lifetime.as_secs())
+    }
+
+    /// What takes it away again.
+    pub(crate) fn take_away(self, secure: bool) -> HeaderValue {
+        self.set("", secure, 0)
+    }
+
+    #[expect(clippy::expect_used, reason = "plain letters and fixed text make a header")]
+    fn set(self, value: &str, secure: bool, seconds: u64) -> HeaderValue {
+        let name = self.name(secure);
+        let end = if secure { "; Secure" } else { "" };
+        let text =
+            format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{end}");
+        let mut value = HeaderValue::try_from(text).expect("a header");
+        value.set_sensitive(true);
+        value
+    }
+}
+
 /// A token's length: 256 bits in hexadecimal.
 const TOKEN_BYTES: usize = 64;
 
-fn name(secure: bool) -> &'static str {
-    if secure { OVER_TLS } else { IN_CLEAR }
-}
-
-/// The token that a request carries; what cannot be one is none.
+/// The token of a sign-in that a request carries; what cannot be one is none.
 pub(crate) fn token(headers: &HeaderMap, secure: bool) -> Option<Secret<String>> {
-    let cookies = headers.get_all(header::COOKIE).iter();
-    let mut pairs = cookies.flat_map(|value| value.to_str().unwrap_or_default().split(';'));
-    let value = pairs.find_map(|pair| {
-        let (given, value) = pair.trim().split_once('=')?;
-        (given == name(secure)).then_some(value)
-    })?;
+    let value = Cookie::SignIn.value(headers, secure)?;
     let is_token = value.len() == TOKEN_BYTES && value.bytes().all(|b| b.is_ascii_hexdigit());
     is_token.then(|| Secret::new(value.to_owned()))
-}
-
-/// What gives the browser its token for `lifetime`.
-pub(crate) fn give(token: &Secret<String>, secure: bool, lifetime: Duration) -> HeaderValue {
-    set(token.expose(), secure, lifetime.as_secs())
-}
-
-/// What takes it away again.
-pub(crate) fn take_away(secure: bool) -> HeaderValue {
-    set("", secure, 0)
-}
-
-#[expect(clippy::expect_used, reason = "hexadecimal digits and fixed text make a header")]
-fn set(token: &str, secure: bool, seconds: u64) -> HeaderValue {
-    let name = name(secure);
-    let end = if secure { "; Secure" } else { "" };
-    let text = format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{end}");
-    let mut value = HeaderValue::try_from(text).expect("a header");
-    value.set_sensitive(true);
-    value
 }
 
 #[cfg(test)]
@@ -76,17 +104,25 @@ mod tests {
         check(&[&format!("daas={good}0")], false, false);
         check(&[&format!("daas={}", "é".repeat(32))], false, false);
         check(&["daas=", "daas", ""], false, false);
+        // What a sign-in is begun with, or waits with, opens nothing.
+        check(&[&format!("daas-begun={good}; daas-waiting={good}")], false, false);
     }
 
     #[test]
     fn what_is_given_says_how_it_is_kept() {
         let token = Secret::new("a1".repeat(32));
-        let value = give(&token, true, Duration::from_secs(60));
+        let value = Cookie::SignIn.give(&token, true, Duration::from_secs(60));
         let text = value.to_str().expect("text");
         for part in ["__Host-daas=a1", "; Path=/;", "HttpOnly", "SameSite=Lax", "; Secure"] {
             assert!(text.contains(part), "{text}");
         }
         assert!(value.is_sensitive());
-        assert!(take_away(false).to_str().expect("text").contains("daas=; Path=/; Max-Age=0"));
+        assert!(
+            Cookie::SignIn
+                .take_away(false)
+                .to_str()
+                .expect("text")
+                .contains("daas=; Path=/; Max-Age=0")
+        );
     }
 }

@@ -4,54 +4,83 @@
 //! password and a locked account look the same and take the same way. The log tells.
 
 mod attempts;
+pub(crate) mod bearer;
+mod claims;
 mod config;
 pub(crate) mod cookie;
+mod enter;
+#[cfg(feature = "oidc")]
+mod fetch;
+#[cfg(feature = "oidc")]
+mod jwt;
+mod jwt_config;
 mod local;
 #[cfg(feature = "oidc")]
 mod oidc;
+mod oidc_config;
+#[cfg(feature = "oidc")]
+mod person;
+pub(crate) mod redirect;
+mod seal;
+pub(crate) mod second_factor;
+pub(crate) mod waiting;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daas_core::access::{Role, SignIn, SignInStore};
+use daas_core::access::{SecondFactorStore, SignIn, SignInStore};
 use daas_core::clock::Clock;
 use daas_core::engine::Caller;
-use daas_core::identity::{PasswordSource, Person, Refusal, Verdict};
-use daas_core::ids::Organisation;
-use daas_core::owner::{Owner, Realms};
-use daas_core::secret::{Secret, random_token, sha256_hex};
-use daas_core::{Error, Kind, Operation, Result};
-use jiff::{SignedDuration, Timestamp};
-use tracing::{info, warn};
+use daas_core::identity::PasswordSource;
+use daas_core::owner::Realms;
+use daas_core::secret::{DeploymentKey, Secret};
+use daas_core::{Error, Operation, Result};
 
-use self::attempts::{Attempts, Counted};
-pub use self::config::{IdentityConfig, LocalUser, Others, Tries};
+use self::attempts::Attempts;
+pub use self::bearer::TokenSource;
+pub use self::claims::ClaimNames;
+pub use self::config::{IdentityConfig, LocalUser, Others, SecondFactorRule, Tries};
+#[cfg(feature = "oidc")]
+pub use self::jwt::Jwt;
+pub use self::jwt_config::JwtConfig;
 pub use self::local::{LOCAL_REALM, hash_password};
 #[cfg(feature = "oidc")]
-pub use self::oidc::{Begun, Oidc, OidcConfig};
-use crate::audit;
-
-/// The longest name and password taken, in bytes; longer ones are wrong.
-const TEXT_BYTES_MAX: usize = 1_024;
-/// How long a source may take, whatever deadlines it keeps itself.
-const SOURCE_DEADLINE: Duration = Duration::from_secs(20);
-/// A sign-in's use is noted so often at most.
-const SEEN_PERIOD: SignedDuration = SignedDuration::from_secs(60);
-/// How many sign-ins that are over are removed when another is made.
-const PRUNED_AT_ONCE: u32 = 100;
-/// How much of what a browser calls itself is kept, in letters.
-const AGENT_MAX: usize = 200;
-/// How many sign-ins somebody may have; the oldest end when there are more.
-const OF_ONE_MAX: usize = 50;
+pub use self::oidc::Oidc;
+pub use self::oidc_config::OidcConfig;
+pub use self::redirect::{Begun, RedirectSource};
+use self::waiting::WaitingRoom;
 
 /// The sources of identity, and what is made of the people they know.
 #[derive(Debug)]
 pub struct Identity {
     config: IdentityConfig,
     realms: Realms,
-    sources: Vec<Arc<dyn PasswordSource>>,
+    passwords: Vec<Arc<dyn PasswordSource>>,
+    providers: Vec<Arc<dyn RedirectSource>>,
+    tokens: Vec<Arc<dyn TokenSource>>,
     attempts: Attempts,
+    waiting: WaitingRoom,
+}
+
+/// Where people are known. One realm may be known to several, as long as they are of different sorts:
+/// then they speak of the same people.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// By name and password.
+    pub passwords: Vec<Arc<dyn PasswordSource>>,
+    /// By a provider that the browser is sent to.
+    pub providers: Vec<Arc<dyn RedirectSource>>,
+    /// By tokens that programs show for them.
+    pub tokens: Vec<Arc<dyn TokenSource>>,
+}
+
+/// What a sign-in is made with.
+pub(crate) struct Means<'a> {
+    pub(crate) sign_ins: Arc<dyn SignInStore>,
+    pub(crate) factors: Arc<dyn SecondFactorStore>,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) key: &'a DeploymentKey,
 }
 
 /// What somebody gave to sign in, and from where.
@@ -62,8 +91,19 @@ pub(crate) struct Presented<'a> {
     pub(crate) password: Secret<String>,
     /// The realm chosen, for a name without one.
     pub(crate) realm: Option<&'a str>,
+    /// Where to go afterwards: a path of ours.
+    pub(crate) next: &'a str,
     pub(crate) address: IpAddr,
     pub(crate) agent: &'a str,
+}
+
+/// What becomes of somebody whose password was right; each with what their browser is to keep.
+#[derive(Debug)]
+pub(crate) enum Entered {
+    /// They are signed in.
+    In(Secret<String>),
+    /// They wait for their second factor.
+    Waits(Secret<String>),
 }
 
 /// Why nobody was signed in.
@@ -79,6 +119,16 @@ pub(crate) enum Denied {
     NeedsMore,
     /// The source or the store does not answer, or refuses our settings.
     Away,
+    /// This browser began no such sign-in, or too long ago.
+    NotBegun,
+    /// The provider says no.
+    ByProvider,
+    /// What the provider says cannot be trusted.
+    Untrusted,
+    /// The provider does not answer.
+    ProviderAway,
+    /// The provider and our settings do not fit.
+    NotSetUp,
 }
 
 impl Identity {
@@ -86,30 +136,30 @@ impl Identity {
     /// own users come first when there are any.
     ///
     /// # Errors
-    /// `Invalid`: a setting cannot be meant, or two sources have one realm.
-    pub fn new(
-        config: IdentityConfig,
-        realms: Realms,
-        sources: Vec<Arc<dyn PasswordSource>>,
-    ) -> Result<Self> {
+    /// `Invalid`: a setting cannot be meant, or two sources of one sort have one realm.
+    pub fn new(config: IdentityConfig, realms: Realms, sources: Sources) -> Result<Self> {
         let wrong = |what: &str, why: String| Err(Error::invalid(Operation::Start, what, why));
-        let mut all: Vec<Arc<dyn PasswordSource>> = Vec::new();
+        let Sources { mut passwords, providers, tokens } = sources;
         if !config.users.is_empty() {
-            all.push(Arc::new(local::LocalUsers::new(&config.users)?));
+            passwords.insert(0, Arc::new(local::LocalUsers::new(&config.users)?));
         }
-        for source in sources {
-            if all.iter().any(|other| other.realm() == source.realm()) {
-                let why = format!("two sources know the realm {}", source.realm());
-                return wrong("identity", why);
+        let by_password: Vec<&str> = passwords.iter().map(|source| source.realm()).collect();
+        let by_provider: Vec<&str> = providers.iter().map(|source| source.realm()).collect();
+        let by_token: Vec<&str> = tokens.iter().map(|source| source.realm()).collect();
+        let issuers: Vec<&str> = tokens.iter().map(|source| source.issuer()).collect();
+        if let Some(issuer) = twice(&issuers) {
+            return wrong("sign_in.jwt", format!("two realms have the issuer {issuer}"));
+        }
+        for of_one_sort in [&by_password, &by_provider, &by_token] {
+            if let Some(realm) = twice(of_one_sort) {
+                return wrong("identity", format!("two sources know the realm {realm}"));
             }
-            all.push(source);
         }
+        let known = [by_password, by_provider, by_token].concat();
         for group in config.roles.keys() {
-            let known = |realm: &str| all.iter().any(|source| source.realm() == realm);
             match group.rsplit_once('@') {
-                Some((name, realm)) if !name.is_empty() && known(realm) => {}
+                Some((name, realm)) if !name.is_empty() && known.contains(&realm) => {}
                 _ => {
-                    let known: Vec<&str> = all.iter().map(|source| source.realm()).collect();
                     let why = format!("is no group@realm; realms are: {}", known.join(", "));
                     return wrong(&format!("identity.roles.{group:?}"), why);
                 }
@@ -123,169 +173,30 @@ impl Identity {
             return wrong("identity.lifetime", "nobody could stay signed in".to_owned());
         }
         let attempts = Attempts::new(config.tries);
-        Ok(Self { config, realms, sources: all, attempts })
+        let waiting = WaitingRoom::default();
+        Ok(Self { config, realms, passwords, providers, tokens, attempts, waiting })
     }
 
-    /// The realms to choose from.
+    /// Whether any source knows people of `realm`.
+    pub fn knows(&self, realm: &str) -> bool {
+        let by_password = self.passwords.iter().any(|source| source.realm() == realm);
+        let by_provider = self.providers.iter().any(|source| source.realm() == realm);
+        by_password || by_provider || self.tokens.iter().any(|source| source.realm() == realm)
+    }
+
+    /// Whether anybody can sign in to the pages.
+    pub(crate) fn signs_in(&self) -> bool {
+        !self.passwords.is_empty() || !self.providers.is_empty()
+    }
+
+    /// The realms to choose from, for a name and a password.
     pub(crate) fn realms(&self) -> impl Iterator<Item = &str> {
-        self.sources.iter().map(|source| source.realm())
+        self.passwords.iter().map(|source| source.realm())
     }
 
     /// The longest that a sign-in lasts.
     pub(crate) fn lifetime(&self) -> Duration {
         self.config.lifetime
-    }
-
-    /// Signs somebody in; what their browser is to keep, and what we do.
-    pub(crate) async fn sign_in(
-        &self,
-        presented: Presented<'_>,
-        store: &dyn SignInStore,
-        clock: &dyn Clock,
-    ) -> Result<(Secret<String>, SignIn), Denied> {
-        let Presented { name, password, realm, address, agent } = presented;
-        let Some((source, name)) = self.source(name, realm) else { return Err(Denied::Wrong) };
-        let counted = [Counted::account(source.realm(), &name), Counted::address(address)];
-        if let Err(wait) = self.attempts.take(&counted) {
-            warn!(%address, realm = source.realm(), "sign-in refused: too many tries");
-            return Err(Denied::TooMany(wait));
-        }
-        if password.expose().is_empty() || password.expose().len() > TEXT_BYTES_MAX {
-            return Err(Denied::Wrong);
-        }
-        let asked = tokio::time::timeout(SOURCE_DEADLINE, source.sign_in(&name, &password)).await;
-        let person = match asked {
-            Ok(Ok(Verdict::Known(person))) => person,
-            Ok(Ok(Verdict::Refused(why))) => {
-                // A name that nobody has may be a password, written in the wrong field.
-                let name = if why == Refusal::Unknown { "" } else { &name };
-                let why = why.as_str();
-                audit::not_signed_in(Some(name).filter(|n| !n.is_empty()), source.realm(), why);
-                info!(name, realm = source.realm(), %address, why, "sign-in refused");
-                return Err(Denied::Wrong);
-            }
-            Ok(Err(error)) if error.kind() == Kind::Unsupported => {
-                audit::not_signed_in(Some(&name), source.realm(), "needs more");
-                info!(name, realm = source.realm(), %address, why = %error, "sign-in refused");
-                return Err(Denied::NeedsMore);
-            }
-            Ok(Err(error)) => {
-                // No wrong password was given, as far as is known.
-                self.attempts.give_back(&counted);
-                warn!(realm = source.realm(), error = error.chain(), "nobody can sign in");
-                return Err(Denied::Away);
-            }
-            Err(_) => {
-                self.attempts.give_back(&counted);
-                warn!(realm = source.realm(), "nobody can sign in: the source does not answer");
-                return Err(Denied::Away);
-            }
-        };
-        self.attempts.give_back(&counted);
-        let Some(role) = self.role(&person) else {
-            let Owner { name, realm } = &person.owner;
-            audit::not_signed_in(Some(name), realm, "in no group that is let in");
-            info!(owner = %person.owner, %address, "sign-in refused: in no group that is let in");
-            return Err(Denied::NotEntitled);
-        };
-        let made = self.keep(person, role, address, agent, store, clock.now()).await;
-        made.map_err(|error| {
-            warn!(error = error.chain(), "nobody can sign in");
-            Denied::Away
-        })
-    }
-
-    /// The source that knows the realm of `name`, and the name in it. A realm that nobody knows is
-    /// taken for a part of the name.
-    fn source(&self, text: &str, chosen: Option<&str>) -> Option<(&dyn PasswordSource, String)> {
-        if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX {
-            return None;
-        }
-        let of = |realm: &str| self.sources.iter().find(|source| source.realm() == realm);
-        let spelt = text.contains(['\\', '@']).then(|| self.realms.owner(text).ok()).flatten();
-        if let Some(owner) = spelt
-            && let Some(source) = of(&owner.realm)
-        {
-            return Some((source.as_ref(), owner.name));
-        }
-        let source = match chosen {
-            Some(realm) => of(realm),
-            None => self.sources.first(),
-        };
-        source.map(|source| (source.as_ref(), text.trim().to_owned()))
-    }
-
-    /// The most that their groups make of somebody.
-    fn role(&self, person: &Person) -> Option<Role> {
-        let of_group = |(group, role): (&String, &Role)| {
-            let (name, realm) = group.rsplit_once('@')?;
-            let is_in = realm == person.owner.realm && person.groups.contains(&name.to_lowercase());
-            is_in.then_some(*role)
-        };
-        let others = (self.config.others == Others::User).then_some(Role::User);
-        self.config.roles.iter().filter_map(of_group).chain(others).max()
-    }
-
-    async fn keep(
-        &self,
-        person: Person,
-        role: Role,
-        address: IpAddr,
-        agent: &str,
-        store: &dyn SignInStore,
-        now: Timestamp,
-    ) -> Result<(Secret<String>, SignIn)> {
-        let (token, id) = (random_token(), random_token());
-        let sign_in = SignIn {
-            id: id.expose()[..16].to_owned(),
-            hash: sha256_hex(token.expose()),
-            owner: person.owner,
-            display_name: person.display_name,
-            organisation: Organisation::default(),
-            role,
-            groups: person.groups,
-            address,
-            agent: agent.chars().filter(|c| !c.is_control()).take(AGENT_MAX).collect(),
-            created_at: now,
-            seen_at: now,
-            ends_at: after(now, self.config.lifetime)?,
-        };
-        store.add_sign_in(&sign_in).await?;
-        info!(owner = %sign_in.owner, %address, id = sign_in.id, "signed in");
-        audit::signed_in(&sign_in);
-        // Housekeeping must not keep anybody out.
-        if let Err(error) = self.tidy(&sign_in, store, now).await {
-            warn!(error = error.chain(), "sign-ins that are over stay in the store");
-        }
-        Ok((token, sign_in))
-    }
-
-    async fn tidy(&self, new: &SignIn, store: &dyn SignInStore, now: Timestamp) -> Result<()> {
-        let unused_since = now - signed(self.config.idle)?;
-        store.prune_sign_ins(now, unused_since, PRUNED_AT_ONCE).await?;
-        for old in store.sign_ins_of(&new.owner).await?.iter().skip(OF_ONE_MAX) {
-            store.end_sign_in(&old.owner, &old.id).await?;
-        }
-        Ok(())
-    }
-
-    /// The sign-in of `token`, while it is good; notes that it was used.
-    pub(crate) async fn signed_in(
-        &self,
-        token: &Secret<String>,
-        store: &dyn SignInStore,
-        now: Timestamp,
-    ) -> Result<Option<SignIn>> {
-        let Some(found) = store.sign_in_by_hash(&sha256_hex(token.expose())).await? else {
-            return Ok(None);
-        };
-        if found.ends_at <= now || after(found.seen_at, self.config.idle)? <= now {
-            return Ok(None);
-        }
-        if found.seen_at + SEEN_PERIOD <= now {
-            store.see_sign_in(&found.id, now).await?;
-        }
-        Ok(Some(found))
     }
 }
 
@@ -295,17 +206,12 @@ pub(crate) fn caller(sign_in: &SignIn) -> Caller {
         owner: sign_in.owner.clone(),
         organisation: sign_in.organisation.clone(),
         role: sign_in.role,
+        groups: sign_in.groups.clone(),
     }
 }
 
-fn after(at: Timestamp, lasts: Duration) -> Result<Timestamp> {
-    at.checked_add(signed(lasts)?).map_err(too_long)
-}
-
-fn signed(lasts: Duration) -> Result<SignedDuration> {
-    SignedDuration::try_from(lasts).map_err(too_long)
-}
-
-fn too_long(error: impl std::fmt::Display) -> Error {
-    Error::new(Kind::Invalid, Operation::Check, "identity.lifetime", error.to_string())
+/// What is in the list a second time.
+fn twice<'a>(realms: &[&'a str]) -> Option<&'a str> {
+    let again = |(at, realm): (usize, &&'a str)| realms[..at].contains(realm).then_some(*realm);
+    realms.iter().enumerate().find_map(again)
 }

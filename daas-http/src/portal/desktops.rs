@@ -53,6 +53,8 @@ struct Card {
 #[derive(Default)]
 struct Can {
     connect: bool,
+    /// Its screen can be shown here.
+    show: bool,
     extend: bool,
     restart: bool,
     stop: bool,
@@ -63,7 +65,7 @@ struct Can {
 }
 
 impl Can {
-    fn of(session: &Session) -> Self {
+    fn of(app: &App, session: &Session) -> Self {
         if !session.is_live() || session.goal == Goal::Gone || session.phase == Phase::Destroying {
             return Self::default();
         }
@@ -71,6 +73,7 @@ impl Can {
         let personal = session.lifetime == Lifetime::Personal;
         Self {
             connect: ready && session.address.is_some(),
+            show: app.engine.shows(session),
             extend: ready,
             restart: ready,
             stop: ready && personal,
@@ -83,7 +86,7 @@ impl Can {
 
 impl Card {
     fn of(app: &App, w: Words, caller: &Caller, session: Session) -> Self {
-        let can = Can::of(&session);
+        let can = Can::of(app, &session);
         let title = session.template.title().to_owned();
         let size = size(w, &session.template);
         let theirs = session.owner.as_ref().filter(|owner| **owner != caller.owner);

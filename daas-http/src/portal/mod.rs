@@ -4,8 +4,14 @@
 mod account;
 mod admin;
 mod assets;
+mod clients;
+mod console;
 mod desktops;
 mod history;
+mod keys;
+mod provider;
+mod qr;
+mod second_factor;
 mod sign_in;
 mod words;
 
@@ -21,8 +27,15 @@ pub(crate) use self::admin::{
     quarantine, sessions as admin_sessions, templates,
 };
 pub(crate) use self::assets::file;
+pub(crate) use self::clients::file as client;
+pub(crate) use self::console::show as console;
 pub(crate) use self::desktops::{act, confirm, create, list, new, show};
 pub(crate) use self::history::show as history;
+pub(crate) use self::keys::{make_key, revoke_key};
+pub(crate) use self::provider::{begin as begin_at_provider, finish as finish_at_provider};
+pub(crate) use self::second_factor::{
+    ask_code, enrol_factor, give_code, remove_factor, renew_codes, show_factor,
+};
 pub(crate) use self::sign_in::{ask as ask_sign_in, sign_in, sign_out};
 pub(crate) use self::words::Words;
 use crate::app::App;

@@ -49,7 +49,8 @@ pub(crate) struct AuditEntry {
     pub(crate) owner: Option<String>,
     /// As what.
     pub(crate) role: Option<String>,
-    /// How that is known: `key:NAME`, `sign-in:ID`, `network`, `shell:USER`, `program`, `nobody`.
+    /// How that is known: `key:NAME`, `token:REALM`, `sign-in:ID`, `network`,
+    /// `shell:USER`, `program`, `nobody`.
     pub(crate) known_by: String,
     /// From where.
     pub(crate) address: Option<String>,

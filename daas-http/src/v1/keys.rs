@@ -1,5 +1,7 @@
 //! `/api/v1/keys`: API keys, shown once and kept as hashes.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Answer};
@@ -36,6 +38,13 @@ pub(crate) struct NewKey {
     /// `user`, `operator` or `admin`.
     #[schema(value_type = String)]
     role: Role,
+    /// The groups that it counts as being in, of its owner's realm: for templates that are for these
+    /// alone. None unless said.
+    #[serde(default)]
+    groups: BTreeSet<String>,
+    /// When it ends; when it is revoked unless said.
+    #[serde(default)]
+    ends_at: Option<Timestamp>,
 }
 
 /// A key, without the key itself.
@@ -51,6 +60,10 @@ pub(crate) struct KeyView {
     pub(crate) role: String,
     /// When it was made.
     pub(crate) created_at: Timestamp,
+    /// When it ends; null: when it is revoked.
+    pub(crate) ends_at: Option<Timestamp>,
+    /// When it was used last, to the day; null: never, as far as is known.
+    pub(crate) used_at: Option<Timestamp>,
 }
 
 /// A key just made.
@@ -89,7 +102,17 @@ pub fn mint_key(
     let name = Label::new(name)?.to_string();
     let text = format!("{KEY_PREFIX}{}", random_token().expose());
     let hash = sha256_hex(&text);
-    let key = ApiKey { name, hash, owner, organisation, role, created_at: now };
+    let key = ApiKey {
+        name,
+        hash,
+        owner,
+        organisation,
+        role,
+        groups: [].into(),
+        created_at: now,
+        ends_at: None,
+        used_at: None,
+    };
     Ok((Secret::new(text), key))
 }
 
@@ -101,6 +124,8 @@ pub(crate) async fn list(State(app): State<App>) -> Result<Answer<KeyList>, Prob
         organisation: key.organisation.to_string(),
         role: access::name(key.role).to_owned(),
         created_at: key.created_at,
+        ends_at: key.ends_at,
+        used_at: key.used_at,
     });
     Ok(Answer(KeyList { keys: keys.collect() }))
 }
@@ -113,7 +138,12 @@ pub(crate) async fn create(
     audit::subject(new.name.as_str());
     let owner = app.realms.owner(&new.owner)?;
     let now = app.engine.clock().now();
-    let (text, key) = mint_key(new.name.as_str(), owner, new.organisation, new.role, now)?;
+    if new.ends_at.is_some_and(|end| end <= now) {
+        return Err(Problem::invalid("ends_at", "lies in the past"));
+    }
+    let (text, mut key) = mint_key(new.name.as_str(), owner, new.organisation, new.role, now)?;
+    key.groups = new.groups.iter().map(|group| group.trim().to_lowercase()).collect();
+    key.ends_at = new.ends_at;
     app.engine.store().keys().add_key(&key).await?;
     info!(name = key.name, owner = %key.owner, role = access::name(key.role), by = %caller.owner,
         "an API key was made");

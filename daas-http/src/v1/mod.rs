@@ -6,6 +6,7 @@ pub(crate) mod keys;
 pub(crate) mod quarantine;
 pub(crate) mod rdp;
 pub(crate) mod seats;
+pub(crate) mod second_factors;
 pub(crate) mod sessions;
 pub(crate) mod templates;
 pub(crate) mod view;

@@ -1,4 +1,4 @@
-//! Seats for event streams: so many at once, and so many for one owner, so that nobody takes them
+//! Seats for what stays open: so many at once, and so many for one owner, so that nobody takes them
 //! all.
 
 use std::collections::HashMap;
@@ -12,6 +12,8 @@ pub(crate) struct Seats(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    /// What is open, for the refusals' words.
+    what: &'static str,
     most: usize,
     most_of_one: usize,
     taken: Mutex<HashMap<Owner, usize>>,
@@ -25,19 +27,19 @@ pub(crate) struct Seat {
 }
 
 impl Seats {
-    /// `most` seats, of which one owner may have `most_of_one`.
-    pub(crate) fn new(most: usize, most_of_one: usize) -> Self {
-        Self(Arc::new(Shared { most, most_of_one, taken: Mutex::default() }))
+    /// `most` seats for `what`, of which one owner may have `most_of_one`.
+    pub(crate) fn new(what: &'static str, most: usize, most_of_one: usize) -> Self {
+        Self(Arc::new(Shared { what, most, most_of_one, taken: Mutex::default() }))
     }
 
     /// A seat for `owner`, or why there is none.
-    pub(crate) fn take(&self, owner: &Owner) -> Result<Seat, &'static str> {
+    pub(crate) fn take(&self, owner: &Owner) -> Result<Seat, String> {
         let mut taken = self.taken();
         if taken.get(owner).is_some_and(|count| *count >= self.0.most_of_one) {
-            return Err("too many event streams of this owner are open; close one");
+            return Err(format!("too many {} of this owner are open; close one", self.0.what));
         }
         if taken.values().sum::<usize>() >= self.0.most {
-            return Err("too many event streams are open");
+            return Err(format!("too many {} are open", self.0.what));
         }
         *taken.entry(owner.clone()).or_default() += 1;
         Ok(Seat { owner: owner.clone(), seats: self.clone() })
@@ -70,7 +72,7 @@ mod tests {
 
     #[test]
     fn nobody_takes_the_places_of_others() {
-        let seats = Seats::new(3, 2);
+        let seats = Seats::new("event streams", 3, 2);
         let (alice, bob) = (owner("alice"), owner("bob"));
         let hers: Vec<_> = (0..2).map(|_| seats.take(&alice).expect("room")).collect();
         assert!(seats.take(&alice).expect_err("her share").contains("of this owner"));

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "shared by several test programs")]
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,10 +22,12 @@ use daas_core::identity::{PasswordSource, Person, Refusal, Verdict};
 use daas_core::idle::TemplateRules;
 use daas_core::ids::{DeploymentId, Organisation, SessionId, SessionPrefix};
 use daas_core::layer::{Layer, Layered, ProvisionerLayer};
-use daas_core::machine::{Ensured, MachineSpec, Power, Taken};
+use daas_core::machine::{Ensured, MachineSpec, Power, Reservation, Taken};
 use daas_core::owner::{Owner, Realms};
 use daas_core::progress::Progress;
-use daas_core::provisioner::{Examine, Extras, Finding, Place, Places, Provisioner};
+use daas_core::provisioner::{
+    Console, ConsoleLine, Examine, Extras, Finding, Place, Places, Provisioner,
+};
 use daas_core::secret::{DeploymentKey, Secret};
 use daas_core::session::{Phase, Session};
 use daas_core::store::quota::Quotas;
@@ -32,11 +35,13 @@ use daas_core::store::{SessionStore, memory::MemoryStore};
 use daas_core::template::{AddressFrom, CloneMode, ReadyWhen, Template};
 use daas_core::{Error, Kind, Operation, Result};
 use daas_http::access::Peer;
-use daas_http::identity::{Identity, IdentityConfig};
+use daas_http::identity::{Identity, IdentityConfig, Sources};
 use daas_http::{Extra, Face, HttpConfig, mint_key};
 use http::{Request, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::Notify;
 use tower::ServiceExt;
 
 /// How long a test waits for anything.
@@ -56,6 +61,8 @@ pub(crate) struct World {
     /// Whether nothing can be added to the audit log.
     pub(crate) audit_away: Arc<AtomicBool>,
     pub(crate) keys: Keys,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) screens: Screens,
     running: Option<Running>,
 }
 
@@ -81,8 +88,14 @@ pub(crate) struct Wanted {
     pub(crate) joining: bool,
     /// The clock stands still, for files that hold times.
     pub(crate) frozen: bool,
+    /// The clock; absent: one that runs, or stands still.
+    pub(crate) clock: Option<Arc<ManualClock>>,
     /// Who may sign in; absent: as a newcomer has it, with operators and administrators by group.
     pub(crate) identity: Option<IdentityConfig>,
+    /// Where people are known besides.
+    pub(crate) sources: Sources,
+    /// Nobody is known by a password.
+    pub(crate) no_passwords: bool,
 }
 
 impl World {
@@ -98,15 +111,17 @@ impl World {
         let provisioner = Fake {
             real: FakeProvisioner::new("fake".parse().unwrap(), deployment, Arc::clone(&platform)),
             looks: Looks(Arc::clone(&away)),
+            screens: Screens::default(),
         };
+        let screens = provisioner.screens.clone();
         let guests = FakeGuests::new();
         let make = if wanted.joining { FakeConfigurator::joining } else { FakeConfigurator::new };
         let configurator = make("inside".parse().unwrap(), Arc::clone(&guests));
         let start = "2026-11-20T10:11:12.345Z".parse().unwrap();
-        let clock: Arc<dyn Clock> = if wanted.frozen {
-            Arc::new(ManualClock::starting_at(start))
-        } else {
-            Arc::new(TokioClock::starting_at(start))
+        let clock: Arc<dyn Clock> = match wanted.clock {
+            Some(clock) => clock,
+            None if wanted.frozen => Arc::new(ManualClock::starting_at(start)),
+            None => Arc::new(TokioClock::starting_at(start)),
         };
         let engine = Engine::new(Parts {
             store: Arc::clone(&store) as Arc<dyn SessionStore>,
@@ -126,29 +141,29 @@ impl World {
             operator: key(&engine, "olga", Role::Operator).await,
             admin: key(&engine, "root", Role::Admin).await,
         };
-        let identity = wanted.identity.unwrap_or_else(|| IdentityConfig {
-            roles: [("Staff@api".to_owned(), Role::Operator), ("root@api".to_owned(), Role::Admin)]
-                .into(),
-            ..IdentityConfig::default()
-        });
+        let identity = wanted.identity.unwrap_or_else(as_a_newcomer_has_it);
         let realms = Realms::default();
-        let sources: Vec<Arc<dyn PasswordSource>> = vec![Arc::new(People)];
-        let identity = Identity::new(identity, realms.clone(), sources).unwrap();
+        let mut sources = wanted.sources;
+        if !wanted.no_passwords {
+            sources.passwords.push(Arc::new(People));
+        }
+        let identity = Arc::new(Identity::new(identity, realms.clone(), sources).unwrap());
         let audit_away = Arc::<AtomicBool>::default();
         let audit = audit(&store, Arc::clone(&audit_away), &engine).await;
         let extra = Extra {
             audit: Some(audit.clone()),
             zone: Some(jiff::tz::TimeZone::UTC),
-            identity: Some(Arc::new(identity)),
+            identity: Some(Arc::clone(&identity)),
             realms,
             ..Extra::default()
         };
         let face = Face::new(wanted.config.clone(), engine.clone(), extra);
         let running = (!wanted.idle_engine).then(|| engine.start());
+        let config = wanted.config;
         Self {
             engine,
             face,
-            config: wanted.config,
+            config,
             platform,
             guests,
             store,
@@ -156,6 +171,8 @@ impl World {
             audit,
             audit_away,
             keys,
+            identity,
+            screens,
             running,
         }
     }
@@ -344,11 +361,20 @@ pub(crate) fn template(name: &str) -> Template {
     template
 }
 
+fn as_a_newcomer_has_it() -> IdentityConfig {
+    IdentityConfig {
+        roles: [("Staff@api".to_owned(), Role::Operator), ("root@api".to_owned(), Role::Admin)]
+            .into(),
+        ..IdentityConfig::default()
+    }
+}
+
 pub(crate) fn alice() -> Caller {
     Caller {
         owner: Owner { realm: "api".into(), name: "alice".into() },
         organisation: Organisation::default(),
         role: Role::User,
+        groups: [].into(),
     }
 }
 
@@ -455,6 +481,54 @@ impl PasswordSource for People {
 struct Fake {
     real: FakeProvisioner,
     looks: Looks,
+    screens: Screens,
+}
+
+/// Machines' screens: each that is opened asks for a VNC password and is then the test's.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Screens(Arc<std::sync::Mutex<VecDeque<DuplexStream>>>, Arc<Notify>);
+
+/// The password of every screen.
+const SCREEN_PASSWORD: &str = "password";
+/// What a screen asks, and what DES makes of it: `openssl enc -des-ecb -nopad` with the reversed bits
+/// of the password.
+const CHALLENGE: [u8; 16] = [0; 16];
+const ANSWER: [u8; 8] = [0xff, 0x97, 0x50, 0x2e, 0x94, 0x22, 0xf0, 0x89];
+
+impl Screens {
+    /// The next screen that was opened and let the gateway in.
+    pub(crate) async fn next(&self) -> DuplexStream {
+        let next = async {
+            loop {
+                let opened = self.1.notified();
+                if let Some(screen) = self.0.lock().unwrap().pop_front() {
+                    return screen;
+                }
+                opened.await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("no screen was opened")
+    }
+}
+
+#[async_trait::async_trait]
+impl Console for Screens {
+    async fn open(&self, _: &Reservation) -> Result<ConsoleLine> {
+        let (near, mut far) = tokio::io::duplex(64 << 10);
+        let screens = self.clone();
+        tokio::spawn(async move {
+            far.write_all(b"RFB 003.008\n\x01\x02").await.unwrap();
+            far.write_all(&CHALLENGE).await.unwrap();
+            let mut said = [0; 12 + 1 + 16];
+            far.read_exact(&mut said).await.unwrap();
+            assert_eq!(said[13..], [ANSWER, ANSWER].concat());
+            far.write_all(&[0; 4]).await.unwrap();
+            screens.0.lock().unwrap().push_back(far);
+            screens.1.notify_one();
+        });
+        let password = Some(Secret::from(SCREEN_PASSWORD));
+        Ok(ConsoleLine { stream: Box::new(near), password })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -506,6 +580,7 @@ impl ProvisionerLayer for Fake {
         Extras {
             places: Some(Arc::new(self.looks.clone())),
             examine: Some(Arc::new(self.looks.clone())),
+            console: Some(Arc::new(self.screens.clone())),
             ..Extras::default()
         }
     }

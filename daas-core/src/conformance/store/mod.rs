@@ -1,11 +1,13 @@
 //! The clauses of [`SessionStore`], and the sessions they are judged with.
 
 mod audit;
+mod keys;
 mod leases;
 mod others;
 mod prunes;
 mod queries;
 mod records;
+mod second_factors;
 mod sign_ins;
 
 use std::sync::Arc;
@@ -26,13 +28,15 @@ use crate::template::Template;
 /// The store under judgement.
 type Store = Arc<dyn SessionStore>;
 
-/// Every clause of [`SessionStore`] and of what it keeps beside sessions.
+/// Every clause of [`SessionStore`] and of the stores in it.
 pub fn store_clauses() -> Vec<Clause<Store>> {
     let mut all = records::clauses();
     all.extend(leases::clauses());
     all.extend(queries::clauses());
     all.extend(others::clauses());
+    all.extend(keys::clauses());
     all.extend(sign_ins::clauses());
+    all.extend(second_factors::clauses());
     all.extend(prunes::clauses());
     all.extend(audit::clauses());
     all

@@ -1,7 +1,6 @@
-//! Claims, activity, API keys.
+//! Claims and activity.
 
 use super::*;
-use crate::access::{ApiKey, Role};
 use crate::activity::{Activity, Report};
 use crate::conformance::clauses;
 use crate::store::Claim;
@@ -15,9 +14,6 @@ pub(super) fn clauses() -> Vec<Clause<Store>> {
         claim_refuses_what_passes_a_quota,
         activity_is_replaced_and_never_touches_the_record,
         activity_of_nothing_is_not_found_or_default,
-        keys_are_found_by_hash_and_listed_by_name,
-        keys_refuse_a_used_name_or_hash,
-        keys_are_revoked_by_name,
     ]
 }
 
@@ -112,42 +108,4 @@ async fn activity_of_nothing_is_not_found_or_default(store: Store) {
     let nobody = session(0);
     refused(store.put_activity(&nobody.id, &Activity::default()).await, Kind::NotFound);
     assert_eq!(store.activity(&nobody.id).await.expect("read"), Activity::default());
-}
-
-fn key(name: &str, hash: &str) -> ApiKey {
-    ApiKey {
-        name: name.to_owned(),
-        hash: hash.to_owned(),
-        owner: owner("alice"),
-        organisation: Organisation::default(),
-        role: Role::Operator,
-        created_at: at(0),
-    }
-}
-
-async fn keys_are_found_by_hash_and_listed_by_name(store: Store) {
-    let (first, second) = (key("zoe", "aa"), key("ann", "bb"));
-    store.keys().add_key(&first).await.expect("added");
-    store.keys().add_key(&second).await.expect("added");
-    let keys = store.keys();
-    assert_eq!(keys.key_by_hash("aa").await.expect("read"), Some(first.clone()));
-    assert_eq!(keys.key_by_hash("cc").await.expect("read"), None);
-    assert_eq!(keys.keys().await.expect("read"), [second, first]);
-}
-
-async fn keys_refuse_a_used_name_or_hash(store: Store) {
-    let keys = store.keys();
-    keys.add_key(&key("ann", "aa")).await.expect("added");
-    refused(keys.add_key(&key("ann", "bb")).await, Kind::Conflict);
-    refused(keys.add_key(&key("zoe", "aa")).await, Kind::Conflict);
-    assert_eq!(keys.keys().await.expect("read").len(), 1);
-}
-
-async fn keys_are_revoked_by_name(store: Store) {
-    let keys = store.keys();
-    keys.add_key(&key("ann", "aa")).await.expect("added");
-    assert!(keys.revoke_key("ann").await.expect("revoked"));
-    assert!(!keys.revoke_key("ann").await.expect("answered"));
-    assert_eq!(keys.key_by_hash("aa").await.expect("read"), None);
-    keys.add_key(&key("ann", "aa")).await.expect("free again");
 }

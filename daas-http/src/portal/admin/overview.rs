@@ -131,7 +131,8 @@ pub(crate) async fn templates(
         let live = app.engine.sessions(&caller, filter, &Page::first(Page::LIMIT_MAX)).await?;
         let more = if live.next.is_some() { "+" } else { "" };
         let usual = app.engine.estimates().expected(&template.name);
-        let who: Vec<_> = template.organisations.iter().map(ToString::to_string).collect();
+        let organisations = template.organisations.iter().map(ToString::to_string);
+        let who: Vec<_> = organisations.chain(template.groups.iter().cloned()).collect();
         rows.push(TemplateRow {
             name: template.name.to_string(),
             title: template.title().to_owned(),

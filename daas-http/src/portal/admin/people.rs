@@ -108,6 +108,7 @@ pub(crate) async fn end(
     }
     for one in &theirs {
         sign_ins.end_sign_in(&one.owner, &one.id).await?;
+        app.gateway.signed_out(&one.owner, &one.id);
     }
     tracing::info!(%owner, by = %sign_in.owner, count = theirs.len(), "sign-ins were ended");
     Ok(Redirect::to("/admin/people").into_response())

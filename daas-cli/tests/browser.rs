@@ -1,0 +1,186 @@
+//! What people see, in a real browser: stories told to headless Chromium (`browser/*.mjs`) against
+//! the demo's server, its simulated cluster and its drawn desktops. Pictures of every page stay in
+//! `target/tmp/pictures`.
+//!
+//! They need Node.js, Chromium and what `cargo xtask test --install` puts beside them; where that is
+//! missing they are ignored with the reason, and where `CI=true` they fail.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use daas_lab::trials::{run_or_explain, trial_unless};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The stories, by the file that tells each.
+const STORIES: [&str; 1] = ["console"];
+/// How long a story may take.
+const STORY: Duration = Duration::from_secs(300);
+/// How long the demo may take until its first desktop is there, and until nothing of it is left.
+const DEMO: Duration = Duration::from_secs(120);
+/// How often a process is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+const WAY_OUT: &str = "cargo xtask test --install";
+
+fn main() {
+    let missing = missing();
+    let reason = missing.clone().unwrap_or_default();
+    let told = |name: &'static str| {
+        trial_unless(missing.clone(), name, move || {
+            let demo = Demo::start();
+            tell(name, &demo);
+            demo.stop();
+        })
+    };
+    run_or_explain(STORIES.into_iter().map(told).collect(), &reason);
+}
+
+/// Where the stories' own tools are installed, and where they are told.
+fn room() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser")
+}
+
+fn missing() -> Option<String> {
+    let program = ["node", "chromium"].into_iter().find(|program| find(program).is_none());
+    let needs = match program {
+        Some(program) => program,
+        None if !room().join("node_modules").is_dir() => "playwright-core and axe-core",
+        None => return None,
+    };
+    Some(format!("needs {needs}; to run them: {WAY_OUT}"))
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|place| place.join(program)).find(|file| file.is_file())
+}
+
+/// Tells a story; a failure shows all it said.
+fn tell(name: &str, demo: &Demo) {
+    let (room, scripts) = (room(), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser"));
+    for script in fs::read_dir(&scripts).expect("the stories are there") {
+        let script = script.expect("a story").path();
+        if script.extension().is_some_and(|e| e == "mjs") {
+            fs::copy(&script, room.join(script.file_name().expect("a file"))).expect("copies");
+        }
+    }
+    let mut story = Command::new("node")
+        .arg(format!("{name}.mjs"))
+        .current_dir(&room)
+        .env("DAAS_URL", &demo.url)
+        .env("DAAS_KEY_FILE", &demo.key_file)
+        .env("DAAS_PERSON", "demo")
+        .env("DAAS_PASSWORD", "demo")
+        .env("DAAS_CHROMIUM", find("chromium").expect("it was there"))
+        .env("DAAS_PICTURES", Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("node starts");
+    let mut streams: Vec<Box<dyn std::io::Read + Send>> = Vec::new();
+    streams.extend(story.stdout.take().map(|s| Box::new(s) as Box<dyn std::io::Read + Send>));
+    streams.extend(story.stderr.take().map(|s| Box::new(s) as Box<dyn std::io::Read + Send>));
+    let readers: Vec<JoinHandle<String>> = streams.into_iter().map(read).collect();
+    let good = ends(&mut story, STORY).unwrap_or_else(|| {
+        // The browser ends with the script that drives it.
+        story.kill().expect("it is ours");
+        story.wait().expect("it is ours");
+        false
+    });
+    let said: Vec<String> = readers.into_iter().filter_map(|r| r.join().ok()).collect();
+    assert!(good, "{name}:\n{}", said.concat());
+}
+
+fn read(mut stream: Box<dyn std::io::Read + Send>) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        // What was read before an error is all there is to show.
+        let _ = stream.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    })
+}
+
+/// Whether a process ended well; absent: it did not end in time.
+fn ends(child: &mut Child, within: Duration) -> Option<bool> {
+    let end = Instant::now() + within;
+    loop {
+        if let Some(status) = child.try_wait().expect("it is ours") {
+            return Some(status.success());
+        }
+        if Instant::now() > end {
+            return None;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// A demo at work.
+struct Demo {
+    process: Child,
+    url: String,
+    key_file: String,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_daas"))
+            .args(["demo", "--port", "0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the demo starts");
+        let said = BufReader::new(process.stdout.take().expect("its output"));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in said.lines().map_while(Result::ok) {
+                // After the guide nobody listens any more, but it must not wait for a reader.
+                let _ = sender.send(line);
+            }
+        });
+        let mut demo = Self { process, url: String::new(), key_file: String::new() };
+        let end = Instant::now() + DEMO;
+        while demo.key_file.is_empty() || demo.url.is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = lines.recv_timeout(left).expect("the demo's guide");
+            if let Some(rest) = line.trim().strip_prefix("API") {
+                let mut words = rest.split_whitespace();
+                let api = words.next().expect("an address");
+                demo.url = api.trim_end_matches("/api/docs").to_owned();
+                demo.key_file = words.last().expect("a file").trim_end_matches(')').to_owned();
+            }
+        }
+        demo
+    }
+
+    /// Ends it as Ctrl-C does; it must leave in order.
+    fn stop(mut self) {
+        self.interrupt();
+        assert_eq!(ends(&mut self.process, DEMO), Some(true), "the demo does not end in order");
+    }
+
+    fn interrupt(&self) {
+        if let Some(pid) = Pid::from_raw(self.process.id().cast_signed()) {
+            // It may be gone already.
+            let _ = kill_process(pid, Signal::INT);
+        }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        self.interrupt();
+        if ends(&mut self.process, DEMO).is_none() {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+}
