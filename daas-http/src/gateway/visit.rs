@@ -9,6 +9,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use daas_core::access::SignIn;
+use daas_core::audit::{Act, KnownBy, Note, Stage};
 use daas_core::clock::between;
 use daas_core::engine::Caller;
 use http::{HeaderMap, StatusCode, header};
@@ -108,6 +109,11 @@ async fn visit(app: &App, kind: Kind, visitor: Visitor, client: &mut Client) -> 
         Err(why) => return Ended::Full(why),
     };
     let session = granted.session;
+    let known_by = match &sign_in {
+        Some(id) => KnownBy::SignIn(id.clone()),
+        // A key or a token; which, the entry of the ticket tells.
+        None => KnownBy::Ticket,
+    };
     let now = app.engine.clock().now();
     let opening = Opening {
         session: session.clone(),
@@ -121,6 +127,15 @@ async fn visit(app: &App, kind: Kind, visitor: Visitor, client: &mut Client) -> 
     let connection = &*entry.connection;
     app.gateway.follow(app);
     info!(%session, owner = %caller.owner, %kind, %address, id = connection.id, "connected");
+    let note = Note {
+        owner: Some(caller.owner.clone()),
+        role: Some(caller.role),
+        address: Some(address),
+        session: Some(session.clone()),
+        subject: Some(format!("{kind} {}", connection.id)),
+        ..Note::of(Act::ConsoleOpen, Stage::Noted)
+    };
+    tell(app, Note { known_by, ..note.clone() }).await;
     let ended = tokio::select! {
         ended = show(app, &caller, client, connection, &request) => ended,
         ended = connection.ended() => ended,
@@ -136,9 +151,18 @@ async fn visit(app: &App, kind: Kind, visitor: Visitor, client: &mut Client) -> 
     let why = ended.word();
     let seconds = between(now, app.engine.clock().now()).as_secs();
     info!(%session, owner = %caller.owner, %kind, id, why, seconds, down, up, "disconnected");
+    let reason = Some(format!("{why}, after {seconds} s"));
+    tell(app, Note { reason, known_by: KnownBy::Program, act: Act::ConsoleEnd, ..note }).await;
     metrics::counter!("daas_gateway_ended_total", "kind" => kind.as_str(), "why" => why)
         .increment(1);
     ended
+}
+
+/// Writes to the audit log; the ticket was written there before it was given.
+async fn tell(app: &App, note: Note) {
+    if let Some(log) = &app.audit {
+        log.leave(note).await;
+    }
 }
 
 async fn show(
