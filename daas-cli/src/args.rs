@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Work with API keys of the deployment on this machine
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Export and verify the log of who did what
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Work with people whom the server knows by itself
     #[command(subcommand)]
     User(UserCommand),
@@ -75,6 +78,46 @@ pub(crate) enum Command {
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Print the whole log, a JSON object a line, from the server or from the store
+    Export {
+        /// Read the store of this machine's deployment instead of asking the server.
+        #[arg(long)]
+        offline: bool,
+        #[command(flatten)]
+        serve: ServeArgs,
+    },
+    /// Check that nothing was changed, added or taken away
+    ///
+    /// Reads the store of this machine's deployment, or a file that `audit export` wrote. Exit code 1:
+    /// the log is not as it was written.
+    Verify {
+        /// An exported file; `-` reads standard input
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The public key of the signatures; may be given more than once
+        /// [default: the deployment's own, or for a file the one it names]
+        #[arg(long, value_name = "KEY", value_parser = audit_key)]
+        key: Vec<daas_core::audit::PublicKey>,
+        /// A head that was kept elsewhere and must be in the log: writer:number:hash
+        #[arg(long, value_name = "HEAD", value_parser = audit_head)]
+        expect: Vec<daas_core::audit::Head>,
+        #[command(flatten)]
+        serve: ServeArgs,
+    },
+    /// Print the log's newest entry as writer:number:hash, to be kept elsewhere
+    Head {
+        #[command(flatten)]
+        serve: ServeArgs,
+    },
+    /// Print the public key of the log's signatures
+    Key {
+        #[command(flatten)]
+        serve: ServeArgs,
     },
 }
 
@@ -359,6 +402,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn session_id(text: &str) -> Result<String, String> {
     let id = text.parse::<daas_core::ids::SessionId>();
     id.map(String::from).map_err(|_| "session ids look like desktop-7f3k2mq".to_owned())
+}
+
+fn audit_key(text: &str) -> Result<daas_core::audit::PublicKey, String> {
+    text.parse().map_err(|_| "it is 64 hexadecimal digits; `daas audit key` prints it".to_owned())
+}
+
+fn audit_head(text: &str) -> Result<daas_core::audit::Head, String> {
+    text.parse().map_err(|_| "write it as `daas audit head` does".to_owned())
 }
 
 fn factor(text: &str) -> Result<f64, String> {

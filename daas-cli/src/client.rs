@@ -128,6 +128,12 @@ impl Client {
         self.read(self.request(Method::DELETE, &path)).await
     }
 
+    /// The audit log, as it comes.
+    pub(crate) async fn audit_export(&self) -> Outcome<reqwest::Response> {
+        let request = self.request(Method::GET, "/api/v1/audit/export");
+        self.send(request.timeout(Duration::from_secs(3600))).await
+    }
+
     pub(crate) async fn templates(&self) -> Outcome<Vec<Template>> {
         let answer: Templates = self.read(self.request(Method::GET, "/api/v1/templates")).await?;
         Ok(answer.templates)

@@ -59,6 +59,9 @@ async fn run(cli: Cli) -> Outcome {
             commands::inventory::run(|| Client::new(&cli.client), args).await
         }
         Command::Key(command) => commands::key::run(output, command).await,
+        Command::Audit(command) => {
+            commands::audit::run(|| Client::new(&cli.client), output, command).await
+        }
         Command::User(command) => commands::user::run(output, command).await,
         Command::Serve(args) => commands::serve::serve(&args).await,
         Command::Demo(args) => commands::demo::run(args).await,

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use daas_core::audit::AuditLog;
 use daas_core::clock::SystemClock;
 use daas_core::engine::{Engine, Parts, Settings as EngineSettings};
 use daas_core::idle::TemplateRules;
@@ -10,6 +11,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::audit::open_audit;
 use crate::backends::{backends, open_store};
 use crate::error::{ComposeError, chain};
 use crate::keys;
@@ -21,6 +23,7 @@ use crate::settings::Settings;
 pub struct Deployment {
     engine: Engine,
     server: Server,
+    audit: AuditLog,
 }
 
 impl Deployment {
@@ -61,9 +64,16 @@ impl Deployment {
         .await?;
         let realms = settings.realms.clone();
         let identity = identity(&settings)?.map(Arc::new);
-        let extra = Extra { metrics: recorder(), realms, identity, ..Extra::default() };
+        let audit = open_audit(&settings, engine.store().as_ref()).await?;
+        let extra = Extra {
+            metrics: recorder(),
+            realms,
+            identity,
+            audit: Some(audit.clone()),
+            ..Extra::default()
+        };
         let server = Server::new(listeners, settings.http, engine.clone(), extra);
-        Ok(Self { engine, server })
+        Ok(Self { engine, server, audit })
     }
 
     /// The engine, for whoever embeds a deployment.
@@ -102,6 +112,7 @@ impl Deployment {
         let served = self.server.run(stop).await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         running.stop().await;
+        self.audit.close().await;
         fed.cancel();
         let _ = watchdog.await;
         info!("stopped");

@@ -6,6 +6,7 @@ use daas_core::provisioner::{Finding, FindingState};
 use daas_directory::Computers;
 use daas_http::identity::Identity;
 
+use crate::audit::audit_key;
 use crate::backends::{accounts, backends, open_store};
 use crate::error::ComposeError;
 use crate::people;
@@ -32,6 +33,12 @@ pub async fn examine(settings: Settings) -> Vec<Finding> {
     match store.tally().await {
         Ok(tally) => findings.push(good("store", format!("{} live sessions", tally.live()))),
         Err(error) => findings.push(bad("store", error.chain())),
+    }
+    if settings.store_path().is_some() {
+        findings.push(match audit_key(&settings) {
+            Ok(key) => good("audit", format!("its signatures are checked with {}", key.public())),
+            Err(error) => bad("audit", error.chain()),
+        });
     }
     if settings.templates.is_empty() {
         findings.push(bad("templates", "there are none; add a [[templates]] section".to_owned()));

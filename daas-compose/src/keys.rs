@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use daas_core::audit::AuditKey;
 use daas_core::secret::DeploymentKey;
 
 use crate::error::ComposeError;
@@ -16,6 +17,21 @@ pub(crate) fn deployment_key(data_dir: &Path) -> Result<DeploymentKey, ComposeEr
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key = DeploymentKey::mint();
             write_secret(&path, key.expose()).map_err(fail)?;
+            Ok(key)
+        }
+        Err(error) => Err(fail(error)),
+    }
+}
+
+/// The key that signs the audit log, from its file, made at the first start.
+pub(crate) fn audit_key(data_dir: &Path) -> Result<AuditKey, ComposeError> {
+    let path = data_dir.join("audit.key");
+    let fail = |source| ComposeError::File { path: path.clone(), source };
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(AuditKey::from_pkcs8(bytes)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = AuditKey::mint()?;
+            write_secret(&path, key.pkcs8()).map_err(fail)?;
             Ok(key)
         }
         Err(error) => Err(fail(error)),
@@ -62,11 +78,15 @@ mod tests {
         let first = deployment_key(dir.path()).unwrap();
         let second = deployment_key(dir.path()).unwrap();
         assert_eq!(first.expose(), second.expose());
+        let signing = audit_key(dir.path()).unwrap().public();
+        assert_eq!(audit_key(dir.path()).unwrap().public(), signing);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(dir.path().join("deployment.key")).unwrap().permissions();
-            assert_eq!(mode.mode() & 0o777, 0o600);
+            for file in ["deployment.key", "audit.key"] {
+                let mode = std::fs::metadata(dir.path().join(file)).unwrap().permissions();
+                assert_eq!(mode.mode() & 0o777, 0o600, "{file}");
+            }
         }
     }
 }

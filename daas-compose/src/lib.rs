@@ -4,6 +4,7 @@
 //! makes store, provisioners, configurators, engine and server of it, [`Deployment::run`] runs them
 //! until told to stop.
 
+mod audit;
 mod backends;
 mod deployment;
 mod doctor;
@@ -14,6 +15,7 @@ mod logging;
 mod people;
 mod settings;
 
+pub use self::audit::{audit_key, open_audit, shell_user};
 pub use self::backends::open_store;
 pub use self::deployment::Deployment;
 pub use self::doctor::examine;

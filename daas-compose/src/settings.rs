@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use daas_ansible::AnsibleConfig;
+use daas_core::audit::AuditSettings;
 use daas_core::engine::{BrakeRules, Limits};
 use daas_core::ids::SessionPrefix;
 use daas_core::owner::Realms;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub prefix: SessionPrefix,
     /// How logs are written.
     pub log: LogSettings,
+    /// How the audit log is signed and how long it is kept.
+    pub audit: AuditSettings,
 }
 
 /// Where sessions are kept.
@@ -160,6 +163,7 @@ impl Default for Settings {
             sign_in: SignInSettings::default(),
             prefix: SessionPrefix::default(),
             log: LogSettings::default(),
+            audit: AuditSettings::default(),
         }
     }
 }

@@ -25,6 +25,17 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// Its name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// A key at rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
@@ -163,6 +174,9 @@ pub trait SignInStore: Debug + Send + Sync {
 
     /// Those of `owner`, the newest first.
     async fn sign_ins_of(&self, owner: &Owner) -> Result<Vec<SignIn>>;
+
+    /// Everybody's, the newest first, `limit` at most; also those whose time is over.
+    async fn newest_sign_ins(&self, limit: usize) -> Result<Vec<SignIn>>;
 
     /// Notes that it was used; an earlier time than the one known changes nothing.
     async fn see_sign_in(&self, id: &str, at: Timestamp) -> Result<()>;

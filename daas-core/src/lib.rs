@@ -18,6 +18,7 @@
 
 pub mod access;
 pub mod activity;
+pub mod audit;
 pub mod clock;
 pub mod configurator;
 pub mod conformance;

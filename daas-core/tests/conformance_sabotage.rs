@@ -212,6 +212,8 @@ async fn a_store_that_opens_by_the_id_of_a_sign_in_or_lists_them_backwards() {
     store(StoreTrick::SignIns(SignInTrick::OpensById), &expected).await;
     let expected = [expected[0], "sign_ins_that_are_over_are_pruned"];
     store(StoreTrick::SignIns(SignInTrick::ListsBackwards), &expected).await;
+    let expected = ["sign_ins_of_everybody_are_listed_newest_first"];
+    store(StoreTrick::SignIns(SignInTrick::ListsEverybody), &expected).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -423,4 +425,24 @@ async fn a_policy_that_changes_its_mind() {
 #[tokio::test]
 async fn a_policy_that_never_ends_anything() {
     policy(PolicyTrick::NeverEnds, &["what_nobody_uses_ends"]).await;
+}
+
+#[tokio::test]
+async fn audit_logs_that_lie() {
+    let order = "audit_keeps_entries_as_they_are_and_in_their_order";
+    let follows = "audit_refuses_what_does_not_follow_and_all_that_came_with_it";
+    let chains = "audit_tells_the_chains_and_who_vouches_for_them";
+    let filters = "audit_filters_and_pages_in_both_directions";
+    let signatures = "audit_keeps_signatures_in_their_order";
+    let old = "audit_tells_what_is_old_and_never_beyond_what_is_young";
+    let forgets = "audit_forgets_what_is_named_and_nothing_else";
+    store(StoreTrick::AuditTakesAnything, &[follows]).await;
+    store(StoreTrick::AuditLosesTheLast, &[order, follows, chains, filters, old, forgets]).await;
+    store(StoreTrick::AuditIgnoresFilters, &[filters]).await;
+    store(StoreTrick::AuditRepeatsPages, &[filters]).await;
+    store(StoreTrick::AuditLosesSignatures, &[signatures, forgets]).await;
+    store(StoreTrick::AuditForgetsAll, &[forgets]).await;
+    store(StoreTrick::AuditForgetsNothing, &[forgets]).await;
+    store(StoreTrick::AuditKnowsNoLinks, &[chains]).await;
+    store(StoreTrick::AuditAgesEverything, &[old]).await;
 }

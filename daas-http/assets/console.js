@@ -1,6 +1,8 @@
 // Shows a desktop's screen: asks for a ticket, connects, and connects again when the connection was
 // lost and another try is worth it. Why a connection ended is its WebSocket's close code.
 
+import { leaveByKeys, tellOfTheEnd, ticket } from "/assets/screen.js";
+
 const place = document.getElementById("screen");
 const said = document.getElementById("said");
 const again = document.getElementById("reconnect");
@@ -25,23 +27,12 @@ function tell(text, state) {
   said.dataset.state = state;
 }
 
-async function ticket() {
-  const answer = await fetch(`/api/v1/sessions/${session}/tickets`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ kind: "vnc" }),
-  });
-  if (answer.ok) return answer.json();
-  const ends = { 401: 4011, 403: 4003, 404: 4004, 409: 4009, 429: 4029 };
-  throw Object.assign(new Error(), { code: ends[answer.status] ?? 4010 });
-}
-
 async function connect() {
   again.hidden = true;
   tell(words.connecting, "connecting");
   let given;
   try {
-    given = await ticket();
+    given = await ticket(session, "vnc");
   } catch (error) {
     return ended(error.code ?? 1006);
   }
@@ -104,28 +95,6 @@ document.getElementById("text").addEventListener("input", (event) => {
   viewer?.clipboardPasteFrom(event.currentTarget.value);
 });
 
-// The screen takes every key, so one combination leads out of it again.
-document.addEventListener("keydown", (event) => {
-  if (!event.ctrlKey || !event.altKey || !event.shiftKey) return;
-  document.querySelector("#toolbar button").focus();
-}, true);
-
-// The desktop is going to end for want of use: said here, with a way to go on.
-const warning = document.getElementById("warning");
-const events = new EventSource(`/api/v1/sessions/${session}/events`);
-events.addEventListener("warning", (event) => {
-  const at = Date.parse(JSON.parse(event.data).what?.at ?? "");
-  if (!(at > Date.now())) return;
-  const time = new Date(at).toLocaleTimeString(document.documentElement.lang);
-  warning.querySelector("span").textContent = words["idle-warning"].replace("{time}", time);
-  warning.hidden = false;
-  setTimeout(() => { warning.hidden = true; }, at - Date.now());
-});
-warning.querySelector("form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const answer = await fetch(event.currentTarget.action, { method: "POST", redirect: "manual" });
-  if (answer.type === "opaqueredirect" || answer.ok) warning.hidden = true;
-  viewer?.focus();
-});
-
+leaveByKeys();
+tellOfTheEnd(session, words["idle-warning"]);
 connect();

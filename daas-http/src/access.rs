@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use daas_core::access::{ApiKey, Role, SignIn};
+use daas_core::audit::KnownBy;
 use daas_core::engine::Caller;
 use daas_core::secret::sha256_hex;
 use http::uri::{Authority, Uri};
@@ -14,12 +15,14 @@ use http::{HeaderMap, Method, StatusCode, header};
 use jiff::SignedDuration;
 
 use crate::app::App;
+use crate::audit;
 use crate::config::{Network, PublicUrl, Tls};
 use crate::identity::bearer::{NotBorne, is_token};
 use crate::identity::{self, Identity, cookie};
 use crate::portal;
 use crate::problem::Problem;
 use crate::routes::{Pace, Route};
+use crate::wrap::RequestId;
 
 /// What every API key begins with, so that leaked ones can be searched for.
 pub(crate) const KEY_PREFIX: &str = "daas_";
@@ -65,8 +68,8 @@ pub(crate) struct Origin {
 enum Admitted {
     /// Anybody, or known by their address.
     Nobody,
-    /// A program with a key.
-    Program(Caller),
+    /// A program with a key or a token.
+    Program(Caller, KnownBy),
     /// Somebody in a browser.
     Person(SignIn),
 }
@@ -90,24 +93,19 @@ pub(crate) async fn guard(
         }
         Err(problem) => return problem.into_response(),
     };
-    // What a WebSocket carries changes things, and a browser opens one for whatever page it shows.
-    let changes = (request.method() != Method::GET && request.method() != Method::HEAD)
-        || request.headers().contains_key(header::UPGRADE);
-    let lent = is_cross_site(request.headers(), named.as_ref())
-        // A browser always says from where; what does not is no browser, and has no sign-in of its own.
-        || (matches!(admitted, Admitted::Person(_)) && !says_its_site(request.headers()));
-    if changes && lent {
-        let why = "a page of another site may not do this";
-        return match route.who {
-            Who::CompatNetwork | Who::Guest => Problem::unauthorized(why),
-            _ => Problem::forbidden(why),
-        }
-        .into_response();
+    let (caller, path) = (audited(&admitted, route, origin, &request), request.uri().path());
+    let allowed = admitted.enough(route);
+    let allowed = allowed.and_then(|()| own_site(route, &admitted, &request, named.as_ref()));
+    if let Err(problem) = allowed {
+        let why = problem.kind.as_str();
+        audit::refused(app.audit.as_ref(), route, path, &caller, why).await;
+        return problem.into_response();
     }
+    let path = path.to_owned();
     request.extensions_mut().insert(origin);
     match admitted {
         Admitted::Nobody => {}
-        Admitted::Program(caller) => {
+        Admitted::Program(caller, _) => {
             request.extensions_mut().insert(caller);
         }
         Admitted::Person(sign_in) => {
@@ -115,14 +113,74 @@ pub(crate) async fn guard(
             request.extensions_mut().insert(sign_in);
         }
     }
-    let answer = next.run(request);
-    match route.pace {
-        Pace::Blocks => answer.await,
-        Pace::Quick => match tokio::time::timeout(app.config.limits.call_time, answer).await {
-            Ok(response) => response,
-            Err(_) => Problem::unavailable("it took too long; try again").into_response(),
-        },
+    let answer = async {
+        let answer = next.run(request);
+        match route.pace {
+            Pace::Blocks => answer.await,
+            Pace::Quick => match tokio::time::timeout(app.config.limits.call_time, answer).await {
+                Ok(response) => response,
+                Err(_) => Problem::unavailable("it took too long; try again").into_response(),
+            },
+        }
+    };
+    audit::around(app.audit.as_ref(), route, &path, &caller, answer).await
+}
+
+impl Admitted {
+    /// Whether who was let in may call the route.
+    fn enough(&self, route: &Route) -> Result<(), Problem> {
+        let needs = match route.who {
+            Who::Key(role) | Who::Person(role) => role,
+            Who::Monitoring => Role::Operator,
+            Who::Anyone | Who::CompatNetwork | Who::Guest => return Ok(()),
+        };
+        match self {
+            // Known by their address, which is enough where that is.
+            Self::Nobody => Ok(()),
+            Self::Program(caller, _) => enough(caller.role, needs),
+            Self::Person(sign_in) => enough(sign_in.role, needs),
+        }
     }
+}
+
+/// Refuses what a page of another site sends in the name of whoever looks at it.
+fn own_site(
+    route: &Route,
+    admitted: &Admitted,
+    request: &Request,
+    host: Option<&Authority>,
+) -> Result<(), Problem> {
+    // What a WebSocket carries changes things, and a browser opens one for whatever page it shows.
+    let changes = (request.method() != Method::GET && request.method() != Method::HEAD)
+        || request.headers().contains_key(header::UPGRADE);
+    let lent = is_cross_site(request.headers(), host)
+        // A browser always says from where; what does not is no browser, and has no sign-in of its own.
+        || (matches!(admitted, Admitted::Person(_)) && !says_its_site(request.headers()));
+    if !(changes && lent) {
+        return Ok(());
+    }
+    let why = "a page of another site may not do this";
+    Err(match route.who {
+        Who::CompatNetwork | Who::Guest => Problem::unauthorized(why),
+        _ => Problem::forbidden(why),
+    })
+}
+
+/// Who calls, for the audit log.
+fn audited(admitted: &Admitted, route: &Route, origin: Origin, request: &Request) -> audit::Caller {
+    let (owner, role, known_by) = match admitted {
+        Admitted::Nobody if route.who == Who::CompatNetwork => (None, None, KnownBy::Network),
+        Admitted::Nobody => (None, None, KnownBy::Nobody),
+        Admitted::Program(caller, known_by) => {
+            (Some(caller.owner.clone()), Some(caller.role), known_by.clone())
+        }
+        Admitted::Person(sign_in) => {
+            let known_by = KnownBy::SignIn(sign_in.id.clone());
+            (Some(sign_in.owner.clone()), Some(sign_in.role), known_by)
+        }
+    };
+    let request = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());
+    audit::Caller { owner, role, known_by, address: origin.client, request }
 }
 
 async fn admit(
@@ -151,19 +209,19 @@ async fn admit(
         Who::Anyone | Who::Guest => Ok(Admitted::Nobody),
         Who::CompatNetwork | Who::Monitoring if keyless => Ok(Admitted::Nobody),
         Who::CompatNetwork => Err(Problem::unauthorized("not from this network")),
-        Who::Monitoring => caller(app, headers, Role::Operator).await.map(Admitted::Program),
-        Who::Person(role) => match person(app, headers, origin).await? {
-            Some(sign_in) => enough(sign_in.role, role).map(|()| Admitted::Person(sign_in)),
+        Who::Monitoring => caller(app, headers).await,
+        Who::Person(_) => match person(app, headers, origin).await? {
+            Some(sign_in) => Ok(Admitted::Person(sign_in)),
             None => Err(Problem::unauthorized("sign in first")),
         },
-        Who::Key(role) => {
+        Who::Key(_) => {
             // A key that is shown speaks, be there a cookie or not.
             if !headers.contains_key(header::AUTHORIZATION)
                 && let Some(sign_in) = person(app, headers, origin).await?
             {
-                return enough(sign_in.role, role).map(|()| Admitted::Person(sign_in));
+                return Ok(Admitted::Person(sign_in));
             }
-            caller(app, headers, role).await.map(Admitted::Program)
+            caller(app, headers).await
         }
     }
 }
@@ -186,14 +244,14 @@ async fn person(app: &App, headers: &HeaderMap, origin: Origin) -> Result<Option
 }
 
 /// Whose key the request carries.
-async fn caller(app: &App, headers: &HeaderMap, role: Role) -> Result<Caller, Problem> {
+async fn caller(app: &App, headers: &HeaderMap) -> Result<Admitted, Problem> {
     let why = "an API key is needed: Authorization: Bearer daas_…";
     let key = bearer(headers).ok_or_else(|| Problem::unauthorized(why))?;
     let unknown = || Problem::unauthorized("the API key is not known; it may have been revoked");
     if let Some(identity) = app.identity.as_deref().filter(|identity| identity.takes_tokens())
         && is_token(key)
     {
-        return borne(identity, app, key, role).await;
+        return borne(identity, app, key).await;
     }
     if key.len() != KEY_BYTES || !key.starts_with(KEY_PREFIX) {
         return Err(unknown());
@@ -213,13 +271,12 @@ async fn caller(app: &App, headers: &HeaderMap, role: Role) -> Result<Caller, Pr
         // It is good all the same.
         tracing::warn!(error = error.chain(), key = found.name, "its use could not be noted");
     }
-    enough(found.role, role)?;
-    let ApiKey { owner, organisation, role, groups, .. } = found;
-    Ok(Caller { owner, organisation, role, groups })
+    let ApiKey { owner, organisation, role, groups, name, .. } = found;
+    Ok(Admitted::Program(Caller { owner, organisation, role, groups }, KnownBy::Key(name)))
 }
 
 /// Whom a token speaks for that somebody else has signed.
-async fn borne(identity: &Identity, app: &App, token: &str, role: Role) -> Result<Caller, Problem> {
+async fn borne(identity: &Identity, app: &App, token: &str) -> Result<Admitted, Problem> {
     let caller = identity.bearer(token, app.engine.clock().now()).await;
     let caller = caller.map_err(|why| match why {
         NotBorne::Refused(why) => Problem::unauthorized("the bearer token is refused").because(why),
@@ -228,8 +285,8 @@ async fn borne(identity: &Identity, app: &App, token: &str, role: Role) -> Resul
             Problem::unavailable("the keys of the token's issuer cannot be had; try again")
         }
     })?;
-    enough(caller.role, role)?;
-    Ok(caller)
+    let realm = caller.owner.realm.clone();
+    Ok(Admitted::Program(caller, KnownBy::Token(realm)))
 }
 
 /// The token in `Authorization: Bearer …`.
@@ -240,11 +297,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// A role as in JSON.
 pub(crate) fn name(role: Role) -> &'static str {
-    match role {
-        Role::User => "user",
-        Role::Operator => "operator",
-        Role::Admin => "admin",
-    }
+    role.as_str()
 }
 
 /// The nearest address that is not a trusted proxy's.

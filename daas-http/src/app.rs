@@ -1,8 +1,10 @@
 //! What all handlers share.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use daas_core::audit::AuditLog;
 use daas_core::engine::Engine;
 use daas_core::owner::Realms;
 use jiff::tz::TimeZone;
@@ -12,8 +14,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::HttpConfig;
 use crate::gateway::Gateway;
-use crate::health::Readiness;
+use crate::health::{Load, Readiness, Ready};
 use crate::identity::Identity;
+use crate::portal::Kept;
 use crate::v1::seats::Seats;
 
 /// What the server needs but does not make itself.
@@ -27,6 +30,8 @@ pub struct Extra {
     pub realms: Realms,
     /// Who may sign in; absent: nobody, and callers have API keys alone.
     pub identity: Option<Arc<Identity>>,
+    /// Where it is written who did what; absent: nowhere.
+    pub audit: Option<AuditLog>,
 }
 
 impl std::fmt::Debug for Extra {
@@ -47,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) zone: TimeZone,
     pub(crate) realms: Realms,
     pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) audit: Option<AuditLog>,
     /// Cancelled when the server stops: what blocks by design ends then.
     pub(crate) stopping: CancellationToken,
     /// Work that outlives its request: the end of abandoned desktops.
@@ -55,6 +61,14 @@ pub(crate) struct Shared {
     pub(crate) streams: Seats,
     pub(crate) gateway: Gateway,
     pub(crate) readiness: Readiness,
+    pub(crate) seen: Seen,
+}
+
+/// What the pages show as it was seen last.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) ready: Kept<Ready>,
+    pub(crate) places: Kept<BTreeMap<String, Load>>,
 }
 
 impl App {
@@ -65,6 +79,7 @@ impl App {
             zone: extra.zone.unwrap_or_else(TimeZone::system),
             realms: extra.realms,
             identity: extra.identity,
+            audit: extra.audit,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             streams: Seats::new(
@@ -74,6 +89,7 @@ impl App {
             ),
             gateway: Gateway::new(&config.gateway),
             readiness: Readiness::default(),
+            seen: Seen::default(),
             config,
         }))
     }

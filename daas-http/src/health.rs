@@ -36,9 +36,9 @@ pub(crate) struct Health {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Ready {
     /// Whether all do.
-    ready: bool,
+    pub(crate) ready: bool,
     /// What does not: `store`, or a provisioner's name, and why.
-    away: BTreeMap<String, String>,
+    pub(crate) away: BTreeMap<String, String>,
 }
 
 /// The last look, shared by all who ask within its period.
@@ -61,16 +61,16 @@ pub(crate) struct Figures {
 }
 
 /// The load of a place.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Load {
     /// Whether it answers.
-    online: bool,
+    pub(crate) online: bool,
     /// Processor use, 0 to 1.
-    cpu: f64,
+    pub(crate) cpu: f64,
     /// Memory in use, in MiB.
-    memory_used_mib: u64,
+    pub(crate) memory_used_mib: u64,
     /// Memory there is, in MiB.
-    memory_mib: u64,
+    pub(crate) memory_mib: u64,
 }
 
 pub(crate) async fn health() -> Answer<Health> {
@@ -84,7 +84,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
 }
 
 impl Readiness {
-    async fn look(&self, engine: &Engine) -> Ready {
+    pub(crate) async fn look(&self, engine: &Engine) -> Ready {
         // Held while looking: those who ask meanwhile get the same answer.
         let mut last = self.0.lock().await;
         if let Some((at, ready)) = &*last

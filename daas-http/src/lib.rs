@@ -4,7 +4,8 @@
 //!
 //! [`routes`] is the one table of what is served, by which listener and for whom; the router, the
 //! OpenAPI document and the access test are made from it. [`access`] decides who calls; [`problem`]
-//! is how every refusal looks; `wrap` is what every answer passes through.
+//! is how every refusal looks; `wrap` is what every answer passes through; [`audit`] writes down who
+//! changes what.
 //!
 //! - `v1`: the REST API, asynchronous: 202 and events
 //! - `portal`: the pages for people, and [`identity`]: who signs in to them
@@ -17,6 +18,7 @@
 
 pub mod access;
 mod app;
+pub mod audit;
 mod body;
 mod compat;
 mod config;

@@ -15,6 +15,7 @@ use crate::gateway::{ConnectionList, NewTicket, TicketView};
 use crate::health::{Figures, Health, Ready};
 use crate::problem::ProblemView;
 use crate::routes::{Body, Listener, ROUTES, Route};
+use crate::v1::audit::AuditList;
 use crate::v1::keys::{KeyList, MadeKey, NewKey};
 use crate::v1::quarantine::Quarantine;
 use crate::v1::sessions::{MoreTime, Wish};
@@ -54,7 +55,7 @@ fn whole() -> Value {
 const TAGS: [(&str, &str); 6] = [
     (SESSIONS, "Desktops: what can be had, asking, changing one's mind, ending."),
     (EVENTS, "What happens, told as it happens."),
-    (ADMINISTRATION, "API keys, and machines that no session knows."),
+    (ADMINISTRATION, "API keys, machines that no session knows, and who did what."),
     (STATE, "Whether the server and what it needs are there, and figures for monitoring."),
     (DESCRIPTION, "The API about itself."),
     (EARLIER, "Kept for clients of the earlier orchestrator: they block until it is done."),
@@ -214,6 +215,7 @@ fn schemas() -> Value {
     all.add::<NewKey>();
     all.add::<MadeKey>();
     all.add::<KeyList>();
+    all.add::<AuditList>();
     all.add::<Health>();
     all.add::<Ready>();
     all.add::<Figures>();

@@ -5,9 +5,11 @@
 
 use axum::routing::{MethodRouter, delete, get, post};
 use daas_core::access::Role;
+use daas_core::audit::Act;
 
 use crate::access::Who;
 use crate::app::App;
+use crate::audit::Audit;
 use crate::{compat, docs, gateway, guest, health, metrics_text, openapi, portal, v1};
 
 /// Which listener serves a route.
@@ -87,6 +89,8 @@ pub struct Route {
     pub who: Who,
     /// How long it may take.
     pub pace: Pace,
+    /// What its calls mean to the audit log; whatever changes something says so.
+    pub audit: Audit,
     /// Whether it is for people in a browser, not for programs.
     pub page: bool,
     /// What it does, in a sentence.
@@ -132,6 +136,7 @@ impl Route {
             listener: Listener::Main,
             who: Who::Anyone,
             pace: Pace::Quick,
+            audit: Audit::Reads,
             page: false,
             summary: "",
             query: &[],
@@ -157,6 +162,7 @@ const fn text(media: &'static str, means: &'static str) -> Gives {
 }
 
 const PERSON: Who = Who::Person(Role::User);
+const OVERSEER: Who = Who::Person(Role::Operator);
 const PAGE: &[Gives] = &[text("text/html", "The page.")];
 const GO: &[Gives] = &[Gives { status: 303, means: "Done; see there.", body: Body::Empty }];
 const GO_OR_PAGE: &[Gives] = &[
@@ -174,6 +180,15 @@ const LIST_QUERY: &[(&str, &str)] = &[
     ("template", "only those made from this template"),
     ("label", "only those with this label"),
     ("live", "true: only live ones; false: only ended ones"),
+    ("limit", "at most so many, 1 to 1,000; 100 unless said"),
+    ("page", "what the page before answered as next"),
+];
+const AUDIT_QUERY: &[(&str, &str)] = &[
+    ("session", "only those about this session"),
+    ("owner", "only those of what this owner did, as name@realm or REALM\\name"),
+    ("act", "only those of this act: session-create, key-revoke, sign-in, …"),
+    ("since", "only those at this time or later"),
+    ("until", "only those before this time"),
     ("limit", "at most so many, 1 to 1,000; 100 unless said"),
     ("page", "what the page before answered as next"),
 ];
@@ -201,6 +216,7 @@ pub static ROUTES: &[Route] = &[
             json(202, "Accepted; Location names the session.", "SessionView"),
         ],
         refuses: &[400, 409, 413, 429, 503],
+        audit: Audit::Does(Act::SessionCreate),
         ..Route::new(Verb::Post, "/api/v1/sessions", || post(v1::sessions::create))
     },
     Route {
@@ -226,6 +242,7 @@ pub static ROUTES: &[Route] = &[
             json(202, "It is going to end.", "SessionView"),
         ],
         refuses: &[404, 503],
+        audit: Audit::Does(Act::SessionDestroy),
         ..Route::new(Verb::Delete, "/api/v1/sessions/{id}", || delete(v1::sessions::destroy))
     },
     Route {
@@ -233,6 +250,7 @@ pub static ROUTES: &[Route] = &[
         summary: "Asks for a personal session to lose power and keep its disk.",
         gives: &[json(202, "Accepted.", "SessionView")],
         refuses: &[404, 409, 503],
+        audit: Audit::Does(Act::SessionStop),
         ..Route::new(Verb::Post, "/api/v1/sessions/{id}/stop", || post(v1::sessions::stop))
     },
     Route {
@@ -240,6 +258,7 @@ pub static ROUTES: &[Route] = &[
         summary: "Asks for a session to get power; wakes a parked one.",
         gives: &[json(202, "Accepted.", "SessionView")],
         refuses: &[404, 409, 503],
+        audit: Audit::Does(Act::SessionStart),
         ..Route::new(Verb::Post, "/api/v1/sessions/{id}/start", || post(v1::sessions::start))
     },
     Route {
@@ -247,6 +266,7 @@ pub static ROUTES: &[Route] = &[
         summary: "Asks for one restart of a ready session.",
         gives: &[json(202, "Accepted.", "SessionView")],
         refuses: &[404, 409, 503],
+        audit: Audit::Does(Act::SessionRestart),
         ..Route::new(Verb::Post, "/api/v1/sessions/{id}/restart", || post(v1::sessions::restart))
     },
     Route {
@@ -255,6 +275,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("MoreTime"),
         gives: &[json(200, "Granted.", "SessionView")],
         refuses: &[400, 404, 409, 413, 503],
+        audit: Audit::Does(Act::SessionExtend),
         ..Route::new(Verb::Post, "/api/v1/sessions/{id}/extend", || post(v1::sessions::extend))
     },
     Route {
@@ -271,6 +292,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("NewTicket"),
         gives: &[json(201, "The ticket. It is shown this once.", "TicketView")],
         refuses: &[400, 404, 409, 413, 429, 501, 503],
+        audit: Audit::Does(Act::ConsoleOpen),
         ..Route::new(Verb::Post, "/api/v1/sessions/{id}/tickets", || post(gateway::issue))
     },
     Route {
@@ -284,6 +306,7 @@ pub static ROUTES: &[Route] = &[
         summary: "Ends a connection; the desktop goes on.",
         gives: &[Gives { status: 204, means: "It is ended.", body: Body::Empty }],
         refuses: &[404],
+        audit: Audit::Does(Act::ConsoleEnd),
         ..Route::new(Verb::Delete, "/api/v1/connections/{id}", || delete(gateway::end))
     },
     Route {
@@ -330,6 +353,7 @@ pub static ROUTES: &[Route] = &[
         summary: "Ends the machine in quarantine whose mark names this session.",
         gives: &[json(202, "It gets a record again and is on its way out.", "SessionView")],
         refuses: &[404, 409, 503],
+        audit: Audit::Does(Act::QuarantineEnd),
         ..Route::new(Verb::Delete, "/api/v1/quarantine/{id}", || delete(v1::quarantine::end))
     },
     Route {
@@ -345,6 +369,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("NewKey"),
         gives: &[json(201, "The key.", "MadeKey")],
         refuses: &[400, 409, 413, 503],
+        audit: Audit::Does(Act::KeyCreate),
         ..Route::new(Verb::Post, "/api/v1/keys", || post(v1::keys::create))
     },
     Route {
@@ -352,6 +377,7 @@ pub static ROUTES: &[Route] = &[
         summary: "Revokes an API key.",
         gives: &[Gives { status: 204, means: "Revoked.", body: Body::Empty }],
         refuses: &[404, 503],
+        audit: Audit::Does(Act::KeyRevoke),
         ..Route::new(Verb::Delete, "/api/v1/keys/{name}", || delete(v1::keys::revoke))
     },
     Route {
@@ -359,9 +385,29 @@ pub static ROUTES: &[Route] = &[
         summary: "Takes somebody's second factor away, who has lost it.",
         gives: &[Gives { status: 204, means: "Taken away.", body: Body::Empty }],
         refuses: &[400, 404, 503],
+        audit: Audit::Does(Act::AccountChange),
         ..Route::new(Verb::Delete, "/api/v1/second-factors/{name}", || {
             delete(v1::second_factors::reset)
         })
+    },
+    // -- the audit log
+    Route {
+        who: ADMIN,
+        summary: "Lists entries of the audit log, the newest first.",
+        query: AUDIT_QUERY,
+        gives: &[json(200, "A page of entries.", "AuditList")],
+        refuses: &[400, 404, 503],
+        ..Route::new(Verb::Get, "/api/v1/audit", || get(v1::audit::list))
+    },
+    Route {
+        who: ADMIN,
+        pace: Pace::Blocks,
+        audit: Audit::Does(Act::AuditExport),
+        summary: "Gives the whole audit log with its signatures, a JSON object a line, for `daas \
+                  audit verify`.",
+        gives: &[text("application/jsonl", "The lines; the last one is of the kind end.")],
+        refuses: &[404, 503],
+        ..Route::new(Verb::Get, "/api/v1/audit/export", || get(v1::audit::export))
     },
     // -- the API about itself
     Route {
@@ -417,6 +463,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("SignIn"),
         gives: GO,
         refuses: &[400, 401, 403, 404, 413, 429, 503],
+        audit: Audit::Tells(Act::SignIn),
         ..Route::page(Verb::Post, "/sign-in", || post(portal::sign_in))
     },
     // -- people whom a provider knows
@@ -432,6 +479,7 @@ pub static ROUTES: &[Route] = &[
         query: &[("state", "as it was sent"), ("code", "the provider's"), ("error", "its refusal")],
         gives: GO,
         refuses: &[400, 403, 404, 409, 429, 503],
+        audit: Audit::Tells(Act::SignIn),
         ..Route::page(Verb::Get, "/sign-in/oidc/{name}/callback", || {
             get(portal::finish_at_provider)
         })
@@ -448,6 +496,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("Code"),
         gives: GO_OR_PAGE,
         refuses: &[400, 401, 403, 404, 409, 413, 429, 503],
+        audit: Audit::Tells(Act::SignIn),
         ..Route::page(Verb::Post, "/sign-in/second-factor", || post(portal::give_code))
     },
     Route {
@@ -463,6 +512,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("Code"),
         gives: PAGE,
         refuses: &[400, 401, 404, 409, 413, 429],
+        audit: Audit::Does(Act::AccountChange),
         ..Route::page(Verb::Post, "/account/second-factor", || post(portal::enrol_factor))
     },
     Route {
@@ -471,6 +521,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("Code"),
         gives: PAGE,
         refuses: &[400, 401, 404, 409, 413, 429],
+        audit: Audit::Does(Act::AccountChange),
         ..Route::page(Verb::Post, "/account/second-factor/recovery-codes", || {
             post(portal::renew_codes)
         })
@@ -481,6 +532,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("Code"),
         gives: GO,
         refuses: &[400, 401, 404, 409, 413, 429],
+        audit: Audit::Does(Act::AccountChange),
         ..Route::page(Verb::Post, "/account/second-factor/remove", || post(portal::remove_factor))
     },
     Route {
@@ -488,6 +540,7 @@ pub static ROUTES: &[Route] = &[
         summary: "Signs somebody out.",
         gives: GO,
         refuses: &[409],
+        audit: Audit::Does(Act::SignOut),
         ..Route::page(Verb::Post, "/sign-out", || post(portal::sign_out))
     },
     Route {
@@ -503,6 +556,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("PageWish"),
         gives: GO,
         refuses: &[400, 404, 409, 413, 429],
+        audit: Audit::Does(Act::SessionCreate),
         ..Route::page(Verb::Post, "/desktops", || post(portal::create))
     },
     Route {
@@ -527,6 +581,13 @@ pub static ROUTES: &[Route] = &[
     },
     Route {
         who: PERSON,
+        summary: "Shows a desktop by Remote Desktop.",
+        gives: PAGE,
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/desktops/{id}/rdp", || get(portal::rdp))
+    },
+    Route {
+        who: PERSON,
         summary: "Asks whether a desktop is really to be deleted.",
         gives: PAGE,
         refuses: &[404],
@@ -537,6 +598,7 @@ pub static ROUTES: &[Route] = &[
         summary: "Stops, starts, restarts, extends or deletes a desktop.",
         gives: GO,
         refuses: &[404, 409],
+        audit: Audit::Named,
         ..Route::page(Verb::Post, "/desktops/{id}/{act}", || post(portal::act))
     },
     Route {
@@ -550,6 +612,7 @@ pub static ROUTES: &[Route] = &[
         summary: "Ends a sign-in of one's own.",
         gives: GO,
         refuses: &[404],
+        audit: Audit::Does(Act::SignInEnd),
         ..Route::page(Verb::Post, "/account/sign-ins/{name}/end", || post(portal::end_sign_in))
     },
     // -- API keys of one's own
@@ -559,6 +622,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("OwnKey"),
         gives: PAGE,
         refuses: &[400, 409, 413, 429],
+        audit: Audit::Does(Act::KeyCreate),
         ..Route::page(Verb::Post, "/account/keys", || post(portal::make_key))
     },
     Route {
@@ -567,6 +631,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("OldKey"),
         gives: GO,
         refuses: &[400, 404, 413],
+        audit: Audit::Does(Act::KeyRevoke),
         ..Route::page(Verb::Post, "/account/keys/revoke", || post(portal::revoke_key))
     },
     Route {
@@ -580,6 +645,85 @@ pub static ROUTES: &[Route] = &[
         gives: &[text("text/javascript", "The file.")],
         refuses: &[404],
         ..Route::page(Verb::Get, "/assets/clients/{*file}", || get(portal::client))
+    },
+    Route {
+        who: PERSON,
+        summary: "Shows what happened to a desktop, with the evidence of each decision.",
+        gives: PAGE,
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/desktops/{id}/history", || get(portal::history))
+    },
+    // -- pages for operators and administrators
+    Route {
+        who: OVERSEER,
+        summary: "Shows how everything stands.",
+        gives: PAGE,
+        ..Route::page(Verb::Get, "/admin", || get(portal::overview))
+    },
+    Route {
+        who: OVERSEER,
+        summary: "Lists everybody's desktops; with an act and some chosen, asks whether it is meant.",
+        gives: PAGE,
+        refuses: &[400],
+        ..Route::page(Verb::Get, "/admin/sessions", || get(portal::admin_sessions))
+    },
+    Route {
+        who: OVERSEER,
+        audit: Audit::Does(Act::SessionsBulk),
+        summary: "Stops, starts, extends or deletes those chosen and tells of each.",
+        takes: Some("Chosen"),
+        gives: PAGE,
+        refuses: &[400, 413],
+        ..Route::page(Verb::Post, "/admin/sessions", || post(portal::bulk))
+    },
+    Route {
+        who: OVERSEER,
+        summary: "Shows what desktops are made from.",
+        gives: PAGE,
+        ..Route::page(Verb::Get, "/admin/templates", || get(portal::templates))
+    },
+    Route {
+        who: OVERSEER,
+        summary: "Shows who is signed in, and their groups.",
+        gives: PAGE,
+        ..Route::page(Verb::Get, "/admin/people", || get(portal::people))
+    },
+    Route {
+        who: OVERSEER,
+        audit: Audit::Does(Act::SignInEnd),
+        summary: "Ends all sign-ins of somebody.",
+        takes: Some("Whose"),
+        gives: GO,
+        refuses: &[400, 404, 413],
+        ..Route::page(Verb::Post, "/admin/people/end", || post(portal::end_sign_ins))
+    },
+    Route {
+        who: OVERSEER,
+        summary: "Shows the nodes and their load as seen last.",
+        gives: PAGE,
+        ..Route::page(Verb::Get, "/admin/places", || get(portal::places))
+    },
+    Route {
+        who: OVERSEER,
+        summary: "Shows what the last comparison with the hypervisors found.",
+        gives: PAGE,
+        refuses: &[404],
+        ..Route::page(Verb::Get, "/admin/quarantine", || get(portal::quarantine))
+    },
+    Route {
+        who: OVERSEER,
+        audit: Audit::Does(Act::QuarantineEnd),
+        summary: "Ends a machine in quarantine.",
+        gives: GO,
+        refuses: &[404, 409],
+        ..Route::page(Verb::Post, "/admin/quarantine/{id}/end", || post(portal::end_quarantined))
+    },
+    Route {
+        who: Who::Person(Role::Admin),
+        summary: "Shows who did what.",
+        gives: PAGE,
+        refuses: &[400, 404],
+        ..Route::page(Verb::Get, "/admin/audit", || get(portal::admin_audit))
     },
     // -- the API of the earlier orchestrator
     Route {
@@ -604,6 +748,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("CompatWish"),
         gives: &[json(200, "It is ready.", "CompatReady")],
         refuses: &[400, 500],
+        audit: Audit::Does(Act::SessionCreate),
         ..Route::new(Verb::Post, "/api/session/create", || post(compat::create))
     },
     Route {
@@ -614,6 +759,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("CompatEnd"),
         gives: &[json(200, "It is gone.", "CompatDestroyed")],
         refuses: &[400, 500],
+        audit: Audit::Does(Act::SessionDestroy),
         ..Route::new(Verb::Post, "/api/session/destroy", || post(compat::destroy))
     },
     // -- guests
@@ -624,6 +770,7 @@ pub static ROUTES: &[Route] = &[
         takes: Some("Report"),
         gives: &[Gives { status: 204, means: "Taken.", body: Body::Empty }],
         refuses: &[400, 413, 503],
+        audit: Audit::Unheard,
         ..Route::new(Verb::Post, "/guest/v1/sessions/{id}/activity", || post(guest::report))
     },
 ];

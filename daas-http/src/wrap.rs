@@ -21,6 +21,10 @@ use crate::problem::Problem;
 use crate::routes;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The id under which the log tells of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
 /// The headers of every answer. Pages run only our own scripts, and nobody frames them.
 const SECURITY: [(HeaderName, &str); 5] = [
     (
@@ -46,7 +50,7 @@ pub(crate) fn wrap(router: Router<App>, app: &App) -> Router<App> {
         .layer(from_fn_with_state(app.clone(), finish))
 }
 
-async fn finish(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn finish(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = mint_id();
     let method = request.method().clone();
     let words = Words::wanted(request.headers());
@@ -55,6 +59,7 @@ async fn finish(State(app): State<App>, request: Request, next: Next) -> Respons
     let route = route.as_ref().map_or("none", MatchedPath::as_str).to_owned();
     let span = info_span!("request", id, %method, route);
     let began = Instant::now();
+    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {

@@ -78,6 +78,8 @@ async fn call(world: &World, route: &Route, caller: &str, id: &str) -> (u16, Str
         Some("OldKey") => with_fields(request, "name=bob"),
         Some("Code") => with_fields(request, "code=000000"),
         Some("PageWish") => with_fields(request, "template=lab&once=1"),
+        Some("Chosen") => with_fields(request, &format!("act=extend&session={id}")),
+        Some("Whose") => with_fields(request, "owner=bob@api"),
         _ => with_body(request, body(route, id)),
     };
     let request = from(request, if caller == "elsewhere" { ELSEWHERE } else { "127.0.0.1" });

@@ -12,6 +12,7 @@ use daas_core::session::Phase;
 use daas_core::store::SessionStore;
 use daas_http::{Extra, GatewayConfig, HttpConfig, ServeError, Server};
 use futures::{SinkExt as _, StreamExt as _};
+use ironrdp_rdcleanpath::RDCleanPathPdu;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::TcpStream;
@@ -329,6 +330,32 @@ async fn who_gives_no_sign_of_life_and_who_touches_nothing_is_let_go() {
     let bench = Bench::new(GatewayConfig { lifetime, ..GatewayConfig::default() }).await;
     let (viewer, _screen) = bench.shown(&bench.world.keys.alice).await;
     assert_eq!(viewer.end().await.0, 4008);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn remote_desktop_takes_its_ticket_from_the_request_and_says_why_not() {
+    let bench = Bench::new(GatewayConfig::default()).await;
+    let alice = bench.world.keys.alice.clone();
+    let way = serde_json::json!({"path": "/gateway/rdp", "protocols": ["binary"]});
+    // A ticket for the machine's own screen is none for this.
+    let ticket = bench.ticket(&alice).await["ticket"].as_str().unwrap().to_owned();
+    let request = vec![3, 0, 0, 4];
+    let said = RDCleanPathPdu::new_request(request, "evil.test".to_owned(), ticket, None).unwrap();
+    let mut viewer = bench.connect(&alice, &way).await.unwrap();
+    viewer.send(&said.to_der().unwrap()).await;
+    let refusal = RDCleanPathPdu::new_http_error(401).to_der().unwrap();
+    assert_eq!(viewer.take(refusal.len()).await, refusal);
+    assert_eq!(viewer.end().await.0, 4001);
+    for rubbish in
+        [[0x30, 6, 0xa0, 4, 2, 2, 0, 1].as_slice(), &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]]
+    {
+        let mut viewer = bench.connect(&alice, &way).await.unwrap();
+        viewer.send(rubbish).await;
+        let refusal = RDCleanPathPdu::new_http_error(503).to_der().unwrap();
+        assert_eq!(viewer.take(refusal.len()).await, refusal);
+        assert_eq!(viewer.end().await.0, 1002, "{rubbish:?}");
+    }
     bench.stop().await;
 }
 

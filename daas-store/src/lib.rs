@@ -12,6 +12,7 @@
 //! Opening (`open`) looks before it writes: a file that is locked, damaged, foreign or newer is
 //! left as it is.
 
+mod audit;
 mod error;
 mod keys;
 mod list;

@@ -2,18 +2,20 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use crate::{list, open, sql};
+use crate::{audit, list, open, sql};
 
-/// Tables of few rows whatever happens: one per phase, per key, or one at all; and a list that is
-/// bound.
-const SMALL: [&str; 5] = ["phase_count", "api_key", "total", "deployment", "json_each"];
+/// Tables of few rows whatever happens: one per phase, per key, per run of the program, or one at all;
+/// and a list that is bound.
+const SMALL: [&str; 6] =
+    ["phase_count", "api_key", "total", "deployment", "json_each", "audit_chain"];
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table() {
     let directory = tempfile::tempdir().expect("a directory");
     let now = jiff::Timestamp::UNIX_EPOCH;
     let mut db = open::writer(&directory.path().join("s.db"), now).await.expect("opens");
-    let shapes = list::shapes();
+    let mut shapes = list::shapes();
+    shapes.extend(audit::shapes());
     assert!(shapes.len() > 190, "{} shapes of filters", shapes.len());
     let shapes = shapes.iter().map(|shape| ("a page", shape));
     let mut explained = 0;

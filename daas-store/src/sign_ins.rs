@@ -50,6 +50,12 @@ impl SignInStore for SqliteSignIns {
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
 
+    async fn newest_sign_ins(&self, limit: usize) -> Result<Vec<SignIn>> {
+        let get = sql::SIGN_INS_NEWEST.query().bind(crate::rows::number(limit as u64));
+        let rows = get.fetch_all(&self.readers).await.map_err(Failure::from)?;
+        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
     async fn see_sign_in(&self, id: &str, at: Timestamp) -> Result<()> {
         self.writer.run(See { id: id.to_owned(), at }).await
     }

@@ -170,8 +170,27 @@ statements! {
     SIGN_IN_BY_HASH = "SELECT body, seen_at FROM sign_in WHERE hash = ?";
     SIGN_INS_OF = "SELECT body, seen_at FROM sign_in WHERE realm = ? AND name = ?
         ORDER BY created_at DESC, id";
+    SIGN_INS_NEWEST = "SELECT body, seen_at FROM sign_in INDEXED BY sign_in_created
+        WHERE created_at >= -9223372036854775807 ORDER BY created_at DESC, id LIMIT ?";
     SIGN_IN_SEEN = "UPDATE sign_in SET seen_at = MAX(seen_at, ?2) WHERE id = ?1";
     SIGN_IN_DELETE = "DELETE FROM sign_in WHERE id = ? AND realm = ? AND name = ?";
     SIGN_INS_OVER = "DELETE FROM sign_in WHERE id IN
         (SELECT id FROM sign_in WHERE ends_at <= ?1 OR seen_at < ?2 LIMIT ?3)";
+
+    AUDIT_INSERT = "INSERT INTO audit_entry (writer, number, at, owner, session, act, body)
+        VALUES (?, ?, ?, ?, ?, ?, ?)";
+    AUDIT_GET = "SELECT body FROM audit_entry WHERE writer = ? AND number = ?";
+    AUDIT_YOUNG = "SELECT number FROM audit_entry
+        WHERE writer = ? AND number >= ? AND number < ? AND at >= ? ORDER BY number LIMIT 1";
+    AUDIT_DELETE = "DELETE FROM audit_entry WHERE writer = ? AND number <= ?";
+    AUDIT_CHAINS = "SELECT writer, first, number, hash, linked FROM audit_chain ORDER BY writer";
+    AUDIT_CHAIN = "SELECT writer, first, number, hash, linked FROM audit_chain WHERE writer = ?";
+    AUDIT_CHAIN_PUT = "INSERT INTO audit_chain (writer, first, number, hash) VALUES (?, ?, ?, ?)
+        ON CONFLICT (writer) DO UPDATE SET number = excluded.number, hash = excluded.hash";
+    AUDIT_CHAIN_FIRST = "UPDATE audit_chain SET first = MAX(first, ?) WHERE writer = ?";
+    AUDIT_CHAIN_DELETE = "DELETE FROM audit_chain WHERE writer = ? AND number <= ?";
+    AUDIT_LINKED = "UPDATE audit_chain SET linked = MAX(linked, ?) WHERE writer = ?";
+    AUDIT_HEAD_INSERT = "INSERT INTO audit_head (writer, number, body) VALUES (?, ?, ?)";
+    AUDIT_HEADS = "SELECT place, body FROM audit_head WHERE place > ? ORDER BY place LIMIT ?";
+    AUDIT_HEADS_DELETE = "DELETE FROM audit_head WHERE writer = ? AND number <= ?";
 }

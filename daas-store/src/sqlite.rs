@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use daas_core::Result;
 use daas_core::access::{KeyStore, SecondFactorStore, SignInStore};
 use daas_core::activity::Activity;
+use daas_core::audit::AuditStore;
 use daas_core::clock::{Clock, SystemClock};
 use daas_core::event::Event;
 use daas_core::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
@@ -20,6 +21,7 @@ use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Row, SqlitePool};
 use tokio::sync::watch;
 
+use crate::audit::SqliteAudit;
 use crate::error::Failure;
 use crate::keys::SqliteKeys;
 use crate::rows::{count, decode, millisecond};
@@ -199,6 +201,10 @@ impl SessionStore for SqliteStore {
 
     fn sign_ins(&self) -> Arc<dyn SignInStore> {
         Arc::new(SqliteSignIns::new(self.readers.clone(), Arc::clone(&self.writer)))
+    }
+
+    fn audit(&self) -> Arc<dyn AuditStore> {
+        Arc::new(SqliteAudit::new(self.readers.clone(), Arc::clone(&self.writer)))
     }
 
     fn second_factors(&self) -> Arc<dyn SecondFactorStore> {

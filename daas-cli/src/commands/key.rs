@@ -1,7 +1,13 @@
 //! `daas key`: API keys of the deployment on this machine, written straight into its store.
 
+use std::future::Future;
+use std::sync::Arc;
+
+use daas_compose::Settings;
 use daas_core::access::Role;
-use daas_core::owner::Realms;
+use daas_core::audit::{Act, Note, Stage};
+use daas_core::store::SessionStore;
+use daas_core::{Error, Kind, Operation};
 use serde_json::json;
 
 use super::serve::{compose, settings};
@@ -15,7 +21,8 @@ const WAY: &str = "while the server runs, make keys with its API: POST /api/v1/k
 pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
     match command {
         KeyCommand::Add { name, owner, role, organisation, serve } => {
-            let (store, realms) = store(&serve, WAY).await?;
+            let (settings, store) = store(&serve, WAY).await?;
+            let realms = &settings.realms;
             let wrong = |e: daas_core::Error| Failure::new(Code::Usage, e.to_string());
             let role = match role {
                 RoleArg::User => Role::User,
@@ -27,7 +34,9 @@ pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
             let now = jiff::Timestamp::now();
             let (key, at_rest) =
                 daas_http::mint_key(&name, owner, organisation, role, now).map_err(wrong)?;
-            store.keys().add_key(&at_rest).await.map_err(failed)?;
+            let keys = store.keys();
+            let done = keys.add_key(&at_rest);
+            audited(&settings, &store, Act::KeyCreate, &name, done).await?;
             tell("this key is shown once; keep it in a file that only its user can read");
             if output.json {
                 let owner = at_rest.owner.to_string();
@@ -37,7 +46,7 @@ pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
             print(key.expose())
         }
         KeyCommand::List { serve } => {
-            let keys = store(&serve, WAY).await?.0.keys().keys().await.map_err(failed)?;
+            let keys = store(&serve, WAY).await?.1.keys().keys().await.map_err(failed)?;
             let rows = keys.iter().map(|k| {
                 let role = format!("{:?}", k.role).to_lowercase();
                 vec![k.name.clone(), k.owner.to_string(), role, k.created_at.to_string()]
@@ -45,23 +54,56 @@ pub(crate) async fn run(output: Output, command: KeyCommand) -> Outcome {
             output.rows(&keys, &["name", "owner", "role", "made"], rows)
         }
         KeyCommand::Revoke { name, serve } => {
-            if store(&serve, WAY).await?.0.keys().revoke_key(&name).await.map_err(failed)? {
-                return Ok(());
-            }
-            Err(Failure::new(Code::NotFound, format!("there is no key {name}")))
+            let (settings, store) = store(&serve, WAY).await?;
+            let done = async {
+                if store.keys().revoke_key(&name).await? {
+                    return Ok(());
+                }
+                let why = format!("there is no key {name}");
+                Err(Error::new(Kind::NotFound, Operation::Store, &name, why))
+            };
+            audited(&settings, &store, Act::KeyRevoke, &name, done).await
         }
     }
+}
+
+/// Does it between its two entries in the audit log: who is at this machine answers for it too.
+pub(super) async fn audited(
+    settings: &Settings,
+    store: &Arc<dyn SessionStore>,
+    act: Act,
+    subject: &str,
+    work: impl Future<Output = daas_core::Result<()>>,
+) -> Outcome {
+    let log = daas_compose::open_audit(settings, store.as_ref()).await.map_err(compose)?;
+    let note = Note {
+        known_by: daas_compose::shell_user(),
+        subject: Some(subject.to_owned()),
+        ..Note::of(act, Stage::Asked)
+    };
+    let asked = log.write(note.clone()).await.map_err(failed)?;
+    let done = work.await;
+    let (status, reason) = match &done {
+        Ok(()) => (200, None),
+        Err(error) => (error.kind().http_status(), Some(error.kind().as_str().to_owned())),
+    };
+    let (stage, answers, status) = (Stage::Done, Some(asked), Some(status));
+    log.leave(Note { stage, answers, status, reason, ..note }).await;
+    log.close().await;
+    done.map_err(|error| match error.kind() {
+        Kind::NotFound => Failure::new(Code::NotFound, error.message().to_owned()),
+        _ => failed(error),
+    })
 }
 
 /// The store on this machine, which nobody has open; `way` is what to do when somebody has.
 pub(super) async fn store(
     args: &ServeArgs,
     way: &str,
-) -> Outcome<(std::sync::Arc<dyn daas_core::store::SessionStore>, Realms)> {
+) -> Outcome<(Settings, Arc<dyn SessionStore>)> {
     let settings = settings(args)?;
-    let realms = settings.realms.clone();
     let store = daas_compose::open_store(&settings).await.map_err(|e| compose(e).hint(way))?;
-    Ok((store, realms))
+    Ok((settings, store))
 }
 
 fn failed(error: daas_core::Error) -> Failure {

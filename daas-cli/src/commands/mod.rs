@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod connect;
 pub(crate) mod demo;

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use daas_core::audit::Act;
 use daas_core::secret::Secret;
+use daas_core::{Error, Kind, Operation};
 use daas_http::identity::hash_password;
 use serde_json::json;
 
-use super::key::store;
+use super::key::{audited, store};
 use super::password;
 use crate::args::{ServeArgs, UserCommand};
 use crate::exit::{Code, Failure, Outcome};
@@ -32,12 +34,18 @@ fn hash(output: Output, password_file: &Path) -> Outcome {
 
 async fn reset(owner: &str, serve: &ServeArgs) -> Outcome {
     let way = "while the server runs, ask its API: DELETE /api/v1/second-factors/OWNER";
-    let (store, realms) = store(serve, way).await?;
-    let owner = realms.owner(owner).map_err(|e| Failure::new(Code::Usage, e.to_string()))?;
-    let removed = store.second_factors().remove_second_factor(&owner).await;
-    if removed.map_err(|e| Failure::new(Code::Failed, e.to_string()))? {
-        tell(&format!("{owner} has no second factor any more"));
-        return Ok(());
-    }
-    Err(Failure::new(Code::NotFound, format!("{owner} has no second factor")))
+    let (settings, store) = store(serve, way).await?;
+    let owner =
+        settings.realms.owner(owner).map_err(|e| Failure::new(Code::Usage, e.to_string()))?;
+    let removed = async {
+        if store.second_factors().remove_second_factor(&owner).await? {
+            return Ok(());
+        }
+        let why = format!("{owner} has no second factor");
+        Err(Error::new(Kind::NotFound, Operation::Store, &owner, why))
+    };
+    let subject = format!("second factor of {owner}");
+    audited(&settings, &store, Act::AccountChange, &subject, removed).await?;
+    tell(&format!("{owner} has no second factor any more"));
+    Ok(())
 }

@@ -46,9 +46,13 @@ export async function signIn(page, { name, password } = person) {
 }
 
 // Asks for a desktop; its id.
-export async function create(page, label) {
+export async function create(page, label, account = {}) {
   await page.goto(`${base}/desktops/new`);
   await page.fill("input[name=label]", label);
+  for (const details of await page.locator("details").all()) {
+    await details.evaluate((element) => { element.open = true; });
+  }
+  for (const [name, value] of Object.entries(account)) await page.fill(`input[name=${name}]`, value);
   await Promise.all([page.waitForURL(/\/desktops\/desktop-/), page.click("main form button")]);
   return page.url().split("/").pop();
 }
@@ -90,8 +94,13 @@ export async function examine(page, name) {
 // The colours of a canvas, as a sum and a count: enough to see that it changed.
 export async function look(page, selector = "#screen canvas") {
   return page.evaluate((selector) => {
-    const canvas = document.querySelector(selector);
-    if (!canvas) return null;
+    // A viewer that is a component has its canvas in a tree of its own.
+    const find = (root, [first, ...rest]) => {
+      const found = (root.shadowRoot ?? root).querySelector(first);
+      return found && rest.length ? find(found, rest) : found;
+    };
+    const canvas = find(document, selector.split(" "));
+    if (!canvas?.width) return null;
     const { width, height } = canvas;
     // A copy that is made to be read: reading the viewer's own canvas would slow it down.
     const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
@@ -109,11 +118,11 @@ export async function look(page, selector = "#screen canvas") {
 }
 
 // Looks until what is seen pleases; what was seen.
-export async function lookUntil(page, pleases, what) {
+export async function lookUntil(page, pleases, what, selector) {
   const end = Date.now() + SOON;
   let seen = null;
   while (Date.now() < end) {
-    seen = await look(page);
+    seen = await look(page, selector);
     if (seen && pleases(seen)) return seen;
     await page.waitForTimeout(100);
   }

@@ -10,7 +10,7 @@ await story(async ({ page }) => {
   await examine(page, "desktop-ready");
   await page.click("a[href$='/console']");
   await page.waitForSelector("#said[data-state=connected]");
-  const before = await lookUntil(page, (seen) => seen.colours > 8, "no desktop is drawn");
+  const before = await lookUntil(page, (seen) => seen.colours > 1000, "no desktop is drawn");
   await examine(page, "console");
   await page.click("#screen canvas");
   await page.keyboard.press("a");

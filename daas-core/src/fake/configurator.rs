@@ -166,7 +166,10 @@ impl Configurator for FakeConfigurator {
                 }
             }
         }
-        Ok(Applied { changed, warnings: Vec::new(), facts: GuestFacts::default() })
+        // A certificate that no guest has: nothing listens behind a fake.
+        let rdp_certificate = Some("ab".repeat(32));
+        let facts = GuestFacts { rdp_certificate, ..GuestFacts::default() };
+        Ok(Applied { changed, warnings: Vec::new(), facts })
     }
 
     async fn retract(&self, guest: &GuestContext, effect: &Effect) -> Result<()> {

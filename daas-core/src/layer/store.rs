@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::layer;
 use crate::access::{KeyStore, SecondFactorStore, SignInStore};
 use crate::activity::Activity;
+use crate::audit::AuditStore;
 use crate::error::Result;
 use crate::event::Event;
 use crate::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
@@ -69,5 +70,6 @@ layer! {
     fn watch(&self) -> watch::Receiver<Cursor>;
     fn keys(&self) -> Arc<dyn KeyStore>;
     fn sign_ins(&self) -> Arc<dyn SignInStore>;
+    fn audit(&self) -> Arc<dyn AuditStore>;
     fn second_factors(&self) -> Arc<dyn SecondFactorStore>;
 }

@@ -1,5 +1,6 @@
 //! Sessions in memory: for tests, embedding and as the plainest reading of the contract.
 
+mod audit;
 mod keys;
 mod log;
 mod pruning;
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use self::audit::{AuditRows, MemoryAudit};
 use self::keys::MemoryKeys;
 use self::log::Log;
 use self::pruning::Retired;
@@ -26,6 +28,7 @@ use super::{
 };
 use crate::access::{ApiKey, KeyStore, SecondFactor, SecondFactorStore, SignIn, SignInStore};
 use crate::activity::Activity;
+use crate::audit::AuditStore;
 use crate::error::{Error, Kind, Operation, Result};
 use crate::event::Event;
 use crate::ids::{BackendName, Cursor, DeploymentId, Fence, Holder, SessionId, Version};
@@ -50,6 +53,7 @@ struct State {
     sign_ins: BTreeMap<String, SignIn>,
     second_factors: BTreeMap<Owner, SecondFactor>,
     retired: Retired,
+    audit: AuditRows,
 }
 
 #[derive(Debug)]
@@ -391,6 +395,10 @@ impl SessionStore for MemoryStore {
 
     fn sign_ins(&self) -> Arc<dyn SignInStore> {
         Arc::new(MemorySignIns(Arc::clone(&self.state)))
+    }
+
+    fn audit(&self) -> Arc<dyn AuditStore> {
+        Arc::new(MemoryAudit(Arc::clone(&self.state)))
     }
 
     fn second_factors(&self) -> Arc<dyn SecondFactorStore> {

@@ -17,6 +17,7 @@ pub use self::query::{EventFilter, Filter, Page, Sessions, Tally};
 use self::quota::Quotas;
 use crate::access::{KeyStore, SecondFactorStore, SignInStore};
 use crate::activity::Activity;
+use crate::audit::AuditStore;
 use crate::error::Result;
 use crate::event::{Event, NewEvent};
 use crate::ids::{
@@ -237,6 +238,9 @@ pub trait SessionStore: Debug + Send + Sync {
 
     /// Where sign-ins are kept, in the same store.
     fn sign_ins(&self) -> Arc<dyn SignInStore>;
+
+    /// Where the audit log is kept, in the same store.
+    fn audit(&self) -> Arc<dyn AuditStore>;
 
     /// Where second factors are kept, in the same store.
     fn second_factors(&self) -> Arc<dyn SecondFactorStore>;

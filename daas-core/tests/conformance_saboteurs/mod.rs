@@ -1,5 +1,6 @@
 //! Backends that break their contracts, each in one way.
 
+pub(crate) mod audit;
 pub(crate) mod configurator;
 pub(crate) mod idle;
 pub(crate) mod keys;

@@ -15,6 +15,8 @@ pub(crate) enum SignInTrick {
     OpensById,
     /// The oldest comes first.
     ListsBackwards,
+    /// However many were asked for.
+    ListsEverybody,
     TakesTwins,
     ForgetsTheLater,
     EndsOthers,
@@ -74,6 +76,11 @@ impl SignInStore for BadSignIns {
             theirs.reverse();
         }
         Ok(theirs)
+    }
+
+    async fn newest_sign_ins(&self, limit: usize) -> Result<Vec<SignIn>> {
+        let limit = if self.plays(SignInTrick::ListsEverybody) { usize::MAX } else { limit };
+        self.real.newest_sign_ins(limit).await
     }
 
     async fn see_sign_in(&self, id: &str, at: Timestamp) -> Result<()> {

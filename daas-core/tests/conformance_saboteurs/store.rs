@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use daas_core::Result;
 use daas_core::access::{KeyStore, SecondFactorStore, SignInStore};
 use daas_core::activity::Activity;
+use daas_core::audit::AuditStore;
 use daas_core::event::Event;
 use daas_core::ids::{BackendName, Cursor, Fence, Holder, SessionId, Version};
 use daas_core::layer::{Layer, StoreLayer};
@@ -17,6 +18,7 @@ use daas_core::store::{
 };
 use jiff::Timestamp;
 
+use super::audit::BadAudit;
 use super::keys::{BadKeys, KeyTrick};
 use super::second_factors::{BadFactors, FactorTrick};
 use super::sign_ins::{BadSignIns, SignInTrick};
@@ -42,6 +44,15 @@ pub(crate) enum StoreTrick {
     ForgetsIds,
     SkipsInSilence,
     ForgetsCounts,
+    AuditTakesAnything,
+    AuditLosesTheLast,
+    AuditIgnoresFilters,
+    AuditRepeatsPages,
+    AuditLosesSignatures,
+    AuditForgetsAll,
+    AuditForgetsNothing,
+    AuditKnowsNoLinks,
+    AuditAgesEverything,
     /// Its sign-ins do.
     SignIns(SignInTrick),
     /// Its API keys do.
@@ -215,6 +226,10 @@ impl StoreLayer for BadStore {
             (tally.created, tally.ended) = (tally.live(), 0);
         }
         Ok(tally)
+    }
+
+    fn audit(&self) -> Arc<dyn AuditStore> {
+        Arc::new(BadAudit { real: self.real.audit(), trick: self.trick })
     }
 
     fn sign_ins(&self) -> Arc<dyn SignInStore> {

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::wish::Awaited;
 use super::{REALM, caller, failed, narrowed, until};
 use crate::app::App;
+use crate::audit;
 use crate::body::Json;
 use crate::problem::Problem;
 
@@ -58,6 +59,7 @@ pub(crate) async fn create(
         return Err(Problem::invalid("username", "is required"));
     }
     let caller = caller(owner(&username)?);
+    audit::on_behalf_of(&caller.owner);
     let template = template(&app, &caller, wish.template)?;
     let ask = Ask {
         session_user: wish.session_user.filter(|user| !user.is_empty()),
@@ -71,6 +73,7 @@ pub(crate) async fn create(
     let late = |_| failed("Session creation failed", "the store does not answer");
     let awaited = asked.map_err(late)??;
     let id = awaited.id.clone();
+    audit::session(&id);
     let settled = until(&app, &id, is_settled);
     let (reason, details) = tokio::select! {
         settled = timeout_at(until_then, settled) => match settled {

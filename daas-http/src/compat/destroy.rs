@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::{REALM, caller, failed, narrowed, until};
 use crate::app::App;
+use crate::audit;
 use crate::body::Json;
 use crate::problem::Problem;
 
@@ -51,6 +52,7 @@ pub(crate) async fn destroy(
 /// Asks for the end of a session and waits for its proof.
 async fn gone(app: &App, text: &str) -> Result<(), Problem> {
     let session = find(app, text).await?;
+    audit::session(&session.id);
     if session.is_live() {
         let owner = session.owner.ok_or_else(|| unknown(text))?;
         let wished = app.engine.destroy(&caller(owner), &session.id, "asked for").await;

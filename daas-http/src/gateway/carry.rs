@@ -36,12 +36,19 @@ pub(super) struct Client {
     stream: SplitStream<WebSocket>,
     /// What was taken and not read yet.
     taken: Bytes,
+    /// Whether a desktop was shown to it.
+    shown: bool,
 }
 
 impl Client {
     pub(super) fn new(socket: WebSocket) -> Self {
         let (sink, stream) = socket.split();
-        Self { sink, stream, taken: Bytes::new() }
+        Self { sink, stream, taken: Bytes::new(), shown: false }
+    }
+
+    /// Whether a desktop was shown to it: before, it waits for an answer.
+    pub(super) fn was_shown(&self) -> bool {
+        self.shown
     }
 
     /// Exactly `N` bytes.
@@ -58,6 +65,27 @@ impl Client {
             have += count;
         }
         Ok(bytes)
+    }
+
+    /// A message of at most `most` bytes, whose length `measure` tells from its beginning.
+    pub(super) async fn message(
+        &mut self,
+        most: usize,
+        measure: impl Fn(&[u8]) -> Result<Option<usize>, Ended>,
+    ) -> Result<Bytes, Ended> {
+        let mut said = BytesMut::new();
+        loop {
+            said.extend_from_slice(&std::mem::take(&mut self.taken));
+            let length = if said.is_empty() { None } else { measure(&said)? };
+            if length.unwrap_or(said.len()) > most {
+                return Err(Ended::Protocol("a message is too long"));
+            }
+            if let Some(length) = length.filter(|length| *length <= said.len()) {
+                self.taken = said.split_off(length).freeze();
+                return Ok(said.freeze());
+            }
+            self.taken = next(&mut self.stream).await?;
+        }
     }
 
     pub(super) async fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), Ended> {
@@ -107,6 +135,7 @@ pub(super) async fn carry(
     let (from, to) = tokio::io::split(line);
     let first = std::mem::take(&mut client.taken);
     connection.show();
+    client.shown = true;
     tokio::select! {
         ended = up(app, first, &mut client.stream, to, reader, connection) => ended,
         ended = down(config, from, &mut client.sink, connection) => ended,

@@ -4,7 +4,8 @@
 //! connection, and bound to its user, its session and its kind; where the connection goes is the
 //! ticket's affair and never the client's. A connection is then counted (`connections`), carried
 //! (`carry`) and told of as use of the desktop (`evidence`); `visit` has them in order. What is
-//! special about a protocol is in `vnc`, with `rfb` for its words: the gateway authenticates itself at the hypervisor, so that no
+//! special about a protocol is in `vnc`, with `rfb` for its words, and in
+//! `rdp`: the gateway authenticates itself at the hypervisor, so that no
 //! password or ticket of the hypervisor's reaches a browser.
 
 mod carry;
@@ -12,6 +13,7 @@ mod config;
 mod connections;
 mod ended;
 mod evidence;
+mod rdp;
 mod rfb;
 mod tickets;
 mod visit;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use daas_core::owner::Owner;
+use daas_core::session::Session;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -38,23 +41,27 @@ use crate::v1::seats::Seats;
 pub(crate) enum Kind {
     /// RFB, to the machine's own screen at the hypervisor.
     Vnc,
+    /// Remote Desktop for a browser, by RDCleanPath.
+    Rdp,
 }
 
 impl Kind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Vnc => "vnc",
+            Self::Rdp => "rdp",
         }
     }
 
     fn of(word: &str) -> Option<Self> {
-        [Self::Vnc].into_iter().find(|kind| kind.as_str() == word)
+        [Self::Vnc, Self::Rdp].into_iter().find(|kind| kind.as_str() == word)
     }
 
     /// Where it is connected to.
     fn path(self) -> &'static str {
         match self {
             Self::Vnc => "/gateway/vnc",
+            Self::Rdp => "/gateway/rdp",
         }
     }
 }
@@ -63,6 +70,11 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Whether a desktop can be shown by Remote Desktop now.
+pub(crate) fn has_rdp(session: &Session) -> bool {
+    rdp::Target::of(session).is_ok()
 }
 
 /// All of the gateway that its handlers share.

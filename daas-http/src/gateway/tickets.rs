@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::Kind;
+use super::{Kind, rdp};
 use crate::app::App;
 use crate::body::{Json, SessionPath};
 use crate::problem::Problem;
@@ -106,7 +106,10 @@ pub(crate) async fn issue(
     SessionPath(id): SessionPath,
     Json(new): Json<NewTicket>,
 ) -> Result<Response, Problem> {
-    app.engine.has_screen(&caller, &id).await?;
+    match new.kind {
+        Kind::Vnc => app.engine.has_screen(&caller, &id).await?,
+        Kind::Rdp => rdp::Target::find(&app, &caller, &id).await.map(drop)?,
+    }
     let granted = Granted { owner: caller.owner, session: id, kind: new.kind };
     let ticket = app.gateway.tickets.issue(granted).ok_or_else(|| {
         let why = "too many tickets are out; use them, or wait";

@@ -9,16 +9,18 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use daas_core::access::SignIn;
+use daas_core::audit::{Act, KnownBy, Note, Stage};
 use daas_core::clock::between;
 use daas_core::engine::Caller;
 use http::{HeaderMap, StatusCode, header};
+use tokio::time::timeout;
 use tracing::info;
 
 use super::carry::Client;
 use super::connections::{Connection, Opening};
 use super::ended::Ended;
 use super::tickets::PROTOCOL_PREFIX;
-use super::{Kind, evidence, vnc};
+use super::{Kind, evidence, rdp, vnc};
 use crate::access::Origin;
 use crate::app::App;
 use crate::problem::Problem;
@@ -67,6 +69,9 @@ pub(crate) async fn connect(
         tasks.track_future(async move {
             let mut client = Client::new(socket);
             let ended = visit(&app, kind, visitor, &mut client).await;
+            if kind == Kind::Rdp && !client.was_shown() {
+                rdp::refuse(&mut client, &ended).await;
+            }
             client.close(&ended).await;
         })
     }))
@@ -81,7 +86,17 @@ fn ticket(headers: &HeaderMap) -> Option<String> {
 }
 
 async fn visit(app: &App, kind: Kind, visitor: Visitor, client: &mut Client) -> Ended {
-    let Visitor { caller, sign_in, address, ticket } = visitor;
+    let Visitor { caller, sign_in, address, mut ticket } = visitor;
+    let mut request = Vec::new();
+    if kind == Kind::Rdp {
+        // The browser's client writes the ticket where RDCleanPath has room for it.
+        let opening = timeout(app.gateway.config.open_time, rdp::Opening::read(client)).await;
+        match opening {
+            Ok(Ok(opening)) => (ticket, request) = (Some(opening.ticket), opening.request),
+            Ok(Err(ended)) => return ended,
+            Err(_) => return Ended::Lost,
+        }
+    }
     let granted = ticket.and_then(|ticket| app.gateway.tickets.take(&ticket));
     let Some(granted) = granted.filter(|granted| granted.kind == kind) else {
         return Ended::Ticket;
@@ -94,6 +109,11 @@ async fn visit(app: &App, kind: Kind, visitor: Visitor, client: &mut Client) -> 
         Err(why) => return Ended::Full(why),
     };
     let session = granted.session;
+    let known_by = match &sign_in {
+        Some(id) => KnownBy::SignIn(id.clone()),
+        // A key or a token; which, the entry of the ticket tells.
+        None => KnownBy::Ticket,
+    };
     let now = app.engine.clock().now();
     let opening = Opening {
         session: session.clone(),
@@ -107,8 +127,17 @@ async fn visit(app: &App, kind: Kind, visitor: Visitor, client: &mut Client) -> 
     let connection = &*entry.connection;
     app.gateway.follow(app);
     info!(%session, owner = %caller.owner, %kind, %address, id = connection.id, "connected");
+    let note = Note {
+        owner: Some(caller.owner.clone()),
+        role: Some(caller.role),
+        address: Some(address),
+        session: Some(session.clone()),
+        subject: Some(format!("{kind} {}", connection.id)),
+        ..Note::of(Act::ConsoleOpen, Stage::Noted)
+    };
+    tell(app, Note { known_by, ..note.clone() }).await;
     let ended = tokio::select! {
-        ended = show(app, &caller, client, connection) => ended,
+        ended = show(app, &caller, client, connection, &request) => ended,
         ended = connection.ended() => ended,
         () = app.stopping.cancelled() => Ended::Stopping,
     };
@@ -122,13 +151,29 @@ async fn visit(app: &App, kind: Kind, visitor: Visitor, client: &mut Client) -> 
     let why = ended.word();
     let seconds = between(now, app.engine.clock().now()).as_secs();
     info!(%session, owner = %caller.owner, %kind, id, why, seconds, down, up, "disconnected");
+    let reason = Some(format!("{why}, after {seconds} s"));
+    tell(app, Note { reason, known_by: KnownBy::Program, act: Act::ConsoleEnd, ..note }).await;
     metrics::counter!("daas_gateway_ended_total", "kind" => kind.as_str(), "why" => why)
         .increment(1);
     ended
 }
 
-async fn show(app: &App, caller: &Caller, client: &mut Client, connection: &Connection) -> Ended {
+/// Writes to the audit log; the ticket was written there before it was given.
+async fn tell(app: &App, note: Note) {
+    if let Some(log) = &app.audit {
+        log.leave(note).await;
+    }
+}
+
+async fn show(
+    app: &App,
+    caller: &Caller,
+    client: &mut Client,
+    connection: &Connection,
+    request: &[u8],
+) -> Ended {
     match connection.kind {
         Kind::Vnc => vnc::show(app, caller, client, connection).await,
+        Kind::Rdp => rdp::show(app, caller, client, connection, request).await,
     }
 }

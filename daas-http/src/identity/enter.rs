@@ -6,6 +6,7 @@ use std::time::Duration;
 use daas_core::access::{Role, SignIn, SignInStore};
 use daas_core::identity::{PasswordSource, Person, Refusal, Verdict};
 use daas_core::ids::Organisation;
+use daas_core::owner::Owner;
 use daas_core::secret::{Secret, random_token, sha256_hex};
 use daas_core::{Error, Kind, Operation, Result};
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +15,7 @@ use tracing::{info, warn};
 use super::attempts::Counted;
 use super::waiting::Waiting;
 use super::{Denied, Entered, Identity, Means, Others, Presented};
+use crate::audit;
 
 /// The longest name and password taken, in bytes; longer ones are wrong.
 const TEXT_BYTES_MAX: usize = 1_024;
@@ -43,6 +45,8 @@ impl Identity {
             Denied::Away
         })?;
         if factor.is_some() || self.requires_second_factor(role) {
+            let Owner { name, realm } = &person.owner;
+            audit::not_signed_in(Some(name), realm, "waits for the second factor");
             let waiting = Waiting { person, role, next: next.to_owned() };
             return Ok(Entered::Waits(self.waiting.enter(waiting)));
         }
@@ -68,10 +72,12 @@ impl Identity {
                 // A name that nobody has may be a password, written in the wrong field.
                 let name = if why == Refusal::Unknown { "" } else { &name };
                 let why = why.as_str();
+                audit::not_signed_in(Some(name).filter(|n| !n.is_empty()), source.realm(), why);
                 info!(name, realm = source.realm(), %address, why, "sign-in refused");
                 return Err(Denied::Wrong);
             }
             Ok(Err(error)) if error.kind() == Kind::Unsupported => {
+                audit::not_signed_in(Some(&name), source.realm(), "needs more");
                 info!(name, realm = source.realm(), %address, why = %error, "sign-in refused");
                 return Err(Denied::NeedsMore);
             }
@@ -94,6 +100,8 @@ impl Identity {
     /// What somebody may do here, if they may do anything.
     pub(super) fn entitled(&self, person: &Person, address: IpAddr) -> Result<Role, Denied> {
         self.role(person).ok_or_else(|| {
+            let Owner { name, realm } = &person.owner;
+            audit::not_signed_in(Some(name), realm, "in no group that is let in");
             info!(owner = %person.owner, %address, "sign-in refused: in no group that is let in");
             Denied::NotEntitled
         })
@@ -173,6 +181,7 @@ impl Identity {
         };
         store.add_sign_in(&sign_in).await?;
         info!(owner = %sign_in.owner, %address, id = sign_in.id, "signed in");
+        audit::signed_in(&sign_in);
         // Housekeeping must not keep anybody out.
         if let Err(error) = self.tidy(&sign_in, store, now).await {
             warn!(error = error.chain(), "sign-ins that are over stay in the store");

@@ -20,6 +20,7 @@ use super::attempts::Counted;
 use super::seal::{Seal, random};
 use super::waiting::Waiting;
 use super::{Denied, Identity, Means};
+use crate::audit;
 
 /// The length of a secret, in bytes: that of the hash (RFC 4226, 4).
 const SECRET_BYTES: usize = 20;
@@ -147,6 +148,7 @@ impl Identity {
         let right = if code.len() == RECOVERY_LETTERS {
             let left = means.factors.use_recovery_code(owner, &hash(owner, &code)).await?;
             if left {
+                audit::remark("by a recovery code");
                 warn!(%owner, %address, "a recovery code was used");
             }
             left
@@ -165,6 +167,7 @@ impl Identity {
             }
         };
         if !right {
+            audit::not_signed_in(Some(&owner.name), &owner.realm, "wrong code");
             info!(%owner, %address, "a wrong code was given, or one that was used before");
             return Err(NotProved::Wrong);
         }

@@ -11,6 +11,8 @@ pub(crate) async fn file(Path(name): Path<String>) -> Result<Response, Problem> 
         "portal.css" => ("text/css; charset=utf-8", include_str!("../../assets/portal.css")),
         "portal.js" => ("text/javascript; charset=utf-8", include_str!("../../assets/portal.js")),
         "console.js" => ("text/javascript; charset=utf-8", include_str!("../../assets/console.js")),
+        "rdp.js" => ("text/javascript; charset=utf-8", include_str!("../../assets/rdp.js")),
+        "screen.js" => ("text/javascript; charset=utf-8", include_str!("../../assets/screen.js")),
         "icon.svg" => ("image/svg+xml", include_str!("../../assets/icon.svg")),
         _ => return Err(Problem::not_found("there is no such file")),
     };

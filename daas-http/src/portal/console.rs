@@ -19,6 +19,48 @@ const CONSOLE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
     connect-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'self'; \
     frame-ancestors 'none'";
 
+/// The Remote Desktop viewer is a program for WebAssembly, which it has in itself as data, and makes
+/// a style of its own.
+const RDP_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; \
+    style-src 'self' 'unsafe-inline'; connect-src 'self' data:; img-src 'self' data: blob:; \
+    base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+#[derive(Template)]
+#[template(path = "rdp.html")]
+struct RdpPage {
+    f: Frame,
+    id: String,
+    name: String,
+    /// The account that was asked for, if one was.
+    user: String,
+    /// Where the viewer's scripts are; absent: the build went on without them.
+    viewer: Option<(String, String)>,
+    words: String,
+}
+
+pub(crate) async fn rdp(
+    State(app): State<App>,
+    Extension(sign_in): Extension<SignIn>,
+    Extension(caller): Extension<Caller>,
+    w: Words,
+    SessionPath(id): SessionPath,
+) -> Result<Response, Problem> {
+    let session = app.engine.session(&caller, &id).await?;
+    let (viewer, backend) = ("iron-remote-desktop", "iron-remote-desktop-rdp");
+    let file = |package: &str| clients::address(package, &format!("{package}.js"));
+    let mut response = page(&RdpPage {
+        f: Frame::new(&app, w, Some(&sign_in)),
+        id: id.to_string(),
+        name: session.label.as_ref().map_or_else(|| id.to_string(), ToString::to_string),
+        user: session.account.map(|account| account.user).unwrap_or_default(),
+        viewer: file(viewer).zip(file(backend)),
+        words: words(w),
+    })?;
+    let policy = HeaderValue::from_static(RDP_POLICY);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    Ok(response)
+}
+
 #[derive(Template)]
 #[template(path = "console.html")]
 struct ConsolePage {
@@ -64,6 +106,9 @@ fn words(w: Words) -> String {
         "gone": w.t("console-gone"),
         "given-up": w.t("console-given-up"),
         "idle-warning": w.t("idle-warning"),
+        "rdp-ended": w.t("rdp-ended"),
+        "rdp-lost": w.t("rdp-lost"),
+        "rdp-wrong": w.t("rdp-wrong"),
         "1001": w.t("console-restarted"),
         "1002": w.t("console-protocol"),
         "4001": w.t("console-ticket"),

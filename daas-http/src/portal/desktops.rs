@@ -18,7 +18,9 @@ use serde::Deserialize;
 
 use super::{Frame, Words, is_operator, page};
 use crate::app::App;
+use crate::audit;
 use crate::body::{Ask, Form, SessionPath};
+use crate::gateway;
 use crate::problem::Problem;
 use crate::v1::view::SessionView;
 
@@ -54,6 +56,8 @@ struct Can {
     connect: bool,
     /// Its screen can be shown here.
     show: bool,
+    /// The same by Remote Desktop.
+    rdp: bool,
     extend: bool,
     restart: bool,
     stop: bool,
@@ -73,6 +77,7 @@ impl Can {
         Self {
             connect: ready && session.address.is_some(),
             show: app.engine.shows(session),
+            rdp: gateway::has_rdp(session),
             extend: ready,
             restart: ready,
             stop: ready && personal,
@@ -120,7 +125,7 @@ impl Card {
     }
 }
 
-fn size(w: Words, template: &Source) -> String {
+pub(super) fn size(w: Words, template: &Source) -> String {
     let memory = w.with("memory", "mib", template.memory_mib);
     let cores = w.with("cores", "cores", template.cores);
     let disk = template.disk_gib.map(|gib| w.with("disk", "gib", gib));
@@ -301,6 +306,7 @@ pub(crate) async fn create(
             Problem::new(StatusCode::CONFLICT, daas_core::Kind::Conflict, w.t("form-used"))
         }
         Ok(asked) => {
+            audit::session(&asked.session.id);
             return Ok(Redirect::to(&format!("/desktops/{}", asked.session.id)).into_response());
         }
         Err(error) => Problem::from(error),

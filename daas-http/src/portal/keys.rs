@@ -17,6 +17,7 @@ use super::account::{Failure, account_page};
 use super::{Frame, Words, page};
 use crate::access;
 use crate::app::App;
+use crate::audit;
 use crate::body::Form;
 use crate::problem::Problem;
 use crate::v1::keys::mint_key;
@@ -142,6 +143,7 @@ pub(crate) async fn make_key(
         }
         Err(_) => return refused(StatusCode::BAD_REQUEST, w.t("key-name-wrong")).await,
     };
+    audit::subject(&*key.name);
     match app.engine.store().keys().add_key_within(&key, OF_ONE_MAX).await {
         Ok(()) => {}
         Err(error) if error.kind() == Kind::Conflict => {
@@ -167,6 +169,7 @@ pub(crate) async fn revoke_key(
     Extension(sign_in): Extension<SignIn>,
     Form(old): Form<OldKey>,
 ) -> Result<Response, Problem> {
+    audit::subject(&*old.name);
     if !app.engine.store().keys().revoke_key_of(&sign_in.owner, &old.name).await? {
         return Err(Problem::not_found("there is no such API key of yours"));
     }

@@ -2,10 +2,12 @@
 //! They work without a script; with one they follow what happens.
 
 mod account;
+mod admin;
 mod assets;
 mod clients;
 mod console;
 mod desktops;
+mod history;
 mod keys;
 mod provider;
 mod qr;
@@ -20,10 +22,15 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub(crate) use self::account::{end_sign_in, show as account};
+pub(crate) use self::admin::{
+    Kept, audit as admin_audit, bulk, end_quarantined, end_sign_ins, overview, people, places,
+    quarantine, sessions as admin_sessions, templates,
+};
 pub(crate) use self::assets::file;
 pub(crate) use self::clients::file as client;
-pub(crate) use self::console::show as console;
+pub(crate) use self::console::{rdp, show as console};
 pub(crate) use self::desktops::{act, confirm, create, list, new, show};
+pub(crate) use self::history::show as history;
 pub(crate) use self::keys::{make_key, revoke_key};
 pub(crate) use self::provider::{begin as begin_at_provider, finish as finish_at_provider};
 pub(crate) use self::second_factor::{
@@ -44,12 +51,19 @@ pub(crate) struct Frame {
     pub(crate) brand: String,
     /// Who has signed in.
     pub(crate) person: Option<String>,
+    /// Whether the pages of operators are offered.
+    pub(crate) operator: bool,
 }
 
 impl Frame {
     fn new(app: &App, w: Words, sign_in: Option<&SignIn>) -> Self {
         let called = |s: &SignIn| s.display_name.clone().unwrap_or_else(|| s.owner.name.clone());
-        Self { w, brand: app.config.portal.name.clone(), person: sign_in.map(called) }
+        Self {
+            w,
+            brand: app.config.portal.name.clone(),
+            person: sign_in.map(called),
+            operator: sign_in.is_some_and(is_operator),
+        }
     }
 }
 
@@ -109,7 +123,7 @@ pub(crate) fn refusal(app_name: &str, w: Words, problem: &Problem, id: &str) -> 
         _ => w.t("error-invalid"),
     };
     let shown = ErrorPage {
-        f: Frame { w, brand: app_name.to_owned(), person: None },
+        f: Frame { w, brand: app_name.to_owned(), person: None, operator: false },
         title,
         said: problem.error.clone(),
         details: problem.details.clone().unwrap_or_default(),

@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 
 use crate::access::{self, KEY_PREFIX};
 use crate::app::App;
+use crate::audit;
 use crate::body::Json;
 use crate::problem::Problem;
 
@@ -134,6 +135,7 @@ pub(crate) async fn create(
     Extension(caller): Extension<Caller>,
     Json(new): Json<NewKey>,
 ) -> Result<Response, Problem> {
+    audit::subject(new.name.as_str());
     let owner = app.realms.owner(&new.owner)?;
     let now = app.engine.clock().now();
     if new.ends_at.is_some_and(|end| end <= now) {

@@ -1,5 +1,6 @@
 //! The REST API: resources, answered at once; what takes long is told by events.
 
+pub(crate) mod audit;
 pub(crate) mod events;
 pub(crate) mod keys;
 pub(crate) mod quarantine;

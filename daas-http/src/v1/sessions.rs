@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 
 use super::view::{SessionList, SessionView};
 use crate::app::App;
+use crate::audit;
 use crate::body::{Ask, Json, SessionPath};
 use crate::problem::Problem;
 
@@ -108,6 +109,7 @@ pub(crate) async fn create(
         }
         _ => error.into(),
     })?;
+    audit::session(&asked.session.id);
     if asked.new {
         return Ok(accepted(&app, asked.session));
     }

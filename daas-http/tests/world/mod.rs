@@ -11,15 +11,20 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use daas_core::access::{Role, SignInStore};
+use daas_core::audit::{
+    AuditFilter, AuditKey, AuditLog, AuditPage, AuditSettings, AuditStore, Chain, Entry, Head,
+    Placed, SignedHead,
+};
 use daas_core::clock::{Clock, ManualClock, TokioClock};
 use daas_core::engine::{Caller, Engine, Parts, Running, Settings};
 use daas_core::fake::{FakeConfigurator, FakeGuests, FakePlatform, FakeProvisioner, Timing};
 use daas_core::identity::{PasswordSource, Person, Refusal, Verdict};
 use daas_core::idle::TemplateRules;
-use daas_core::ids::{DeploymentId, Organisation, SessionId};
+use daas_core::ids::{DeploymentId, Organisation, SessionId, SessionPrefix};
 use daas_core::layer::{Layer, Layered, ProvisionerLayer};
-use daas_core::machine::Reservation;
+use daas_core::machine::{Ensured, MachineSpec, Power, Reservation, Taken};
 use daas_core::owner::{Owner, Realms};
+use daas_core::progress::Progress;
 use daas_core::provisioner::{
     Console, ConsoleLine, Examine, Extras, Finding, Place, Places, Provisioner,
 };
@@ -27,7 +32,7 @@ use daas_core::secret::{DeploymentKey, Secret};
 use daas_core::session::{Phase, Session};
 use daas_core::store::quota::Quotas;
 use daas_core::store::{SessionStore, memory::MemoryStore};
-use daas_core::template::{ReadyWhen, Template};
+use daas_core::template::{AddressFrom, CloneMode, ReadyWhen, Template};
 use daas_core::{Error, Kind, Operation, Result};
 use daas_http::access::Peer;
 use daas_http::identity::{Identity, IdentityConfig, Sources};
@@ -52,6 +57,9 @@ pub(crate) struct World {
     pub(crate) guests: Arc<FakeGuests>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) away: Arc<AtomicBool>,
+    pub(crate) audit: AuditLog,
+    /// Whether nothing can be added to the audit log.
+    pub(crate) audit_away: Arc<AtomicBool>,
     pub(crate) keys: Keys,
     pub(crate) identity: Arc<Identity>,
     pub(crate) screens: Screens,
@@ -140,7 +148,10 @@ impl World {
             sources.passwords.push(Arc::new(People));
         }
         let identity = Arc::new(Identity::new(identity, realms.clone(), sources).unwrap());
+        let audit_away = Arc::<AtomicBool>::default();
+        let audit = audit(&store, Arc::clone(&audit_away), &engine).await;
         let extra = Extra {
+            audit: Some(audit.clone()),
             zone: Some(jiff::tz::TimeZone::UTC),
             identity: Some(Arc::clone(&identity)),
             realms,
@@ -157,6 +168,8 @@ impl World {
             guests,
             store,
             away,
+            audit,
+            audit_away,
             keys,
             identity,
             screens,
@@ -229,6 +242,38 @@ impl World {
             }
         });
         waited.await.unwrap_or_else(|_| panic!("{id} is not {phase} within {PATIENCE:?}"))
+    }
+
+    /// Has the platform make a machine with our mark whose session the store never heard of.
+    pub(crate) async fn machine_without_record(&self) -> String {
+        let id = SessionId::mint(&SessionPrefix::default());
+        let provisioner = &self.engine.provisioners()[0];
+        let spec = MachineSpec {
+            session: id.clone(),
+            deployment: self.engine.deployment().clone(),
+            source: "image".into(),
+            clone: CloneMode::default(),
+            storage: None,
+            pool: None,
+            cores: 1,
+            memory_mib: 512,
+            disk_gib: None,
+            network: None,
+            address_from: AddressFrom::default(),
+            admin_user: "admin".into(),
+            ssh_keys: Vec::new(),
+        };
+        let reservation = provisioner.reserve(&id, &spec, &Taken::default()).await.unwrap();
+        let made = async {
+            let progress = Progress::silent();
+            let ensure =
+                async || provisioner.ensure(&reservation, &spec, Power::Running, &progress).await;
+            while let Ensured::Underway(underway) = ensure().await.unwrap() {
+                let _ = tokio::time::timeout(underway.check_after, underway.wake.heard()).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, made).await.unwrap();
+        id.to_string()
     }
 
     /// Asks for a desktop as alice and answers its id.
@@ -330,6 +375,55 @@ pub(crate) fn alice() -> Caller {
         organisation: Organisation::default(),
         role: Role::User,
         groups: [].into(),
+    }
+}
+
+async fn audit(store: &MemoryStore, away: Arc<AtomicBool>, engine: &Engine) -> AuditLog {
+    let store = Arc::new(Forgetful { real: store.audit(), away });
+    let (deployment, clock) = (engine.deployment().clone(), Arc::clone(engine.clock()));
+    let key = AuditKey::mint().unwrap();
+    AuditLog::open(store, deployment, key, clock, AuditSettings::default()).await.unwrap()
+}
+
+/// An audit log that can be full.
+#[derive(Debug)]
+struct Forgetful {
+    real: Arc<dyn AuditStore>,
+    away: Arc<AtomicBool>,
+}
+
+#[async_trait::async_trait]
+impl AuditStore for Forgetful {
+    async fn append(&self, entries: &[Entry]) -> Result<()> {
+        if self.away.load(Ordering::SeqCst) {
+            let why = "the disk is full";
+            return Err(Error::new(Kind::Exhausted, Operation::Store, "audit", why));
+        }
+        self.real.append(entries).await
+    }
+
+    async fn sign(&self, head: &SignedHead) -> Result<()> {
+        self.real.sign(head).await
+    }
+
+    async fn chains(&self) -> Result<Vec<Chain>> {
+        self.real.chains().await
+    }
+
+    async fn entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<Placed>> {
+        self.real.entries(filter, page).await
+    }
+
+    async fn heads(&self, after: u64, limit: usize) -> Result<Vec<(u64, SignedHead)>> {
+        self.real.heads(after, limit).await
+    }
+
+    async fn aged(&self, before: jiff::Timestamp, limit: u64) -> Result<Vec<Head>> {
+        self.real.aged(before, limit).await
+    }
+
+    async fn forget(&self, marks: &[Head]) -> Result<u64> {
+        self.real.forget(marks).await
     }
 }
 

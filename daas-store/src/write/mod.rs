@@ -1,6 +1,6 @@
 //! The operations that write, each one a struct that the writer runs in its transaction.
 
-mod batch;
+pub(crate) mod batch;
 pub(crate) mod claim;
 pub(crate) mod insert;
 pub(crate) mod leases;

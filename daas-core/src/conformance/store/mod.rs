@@ -1,5 +1,6 @@
 //! The clauses of [`SessionStore`], and the sessions they are judged with.
 
+mod audit;
 mod keys;
 mod leases;
 mod others;
@@ -37,6 +38,7 @@ pub fn store_clauses() -> Vec<Clause<Store>> {
     all.extend(sign_ins::clauses());
     all.extend(second_factors::clauses());
     all.extend(prunes::clauses());
+    all.extend(audit::clauses());
     all
 }
 

@@ -9,6 +9,7 @@ use crate::conformance::clauses;
 pub(super) fn clauses() -> Vec<Clause<Store>> {
     clauses![
         sign_ins_are_found_by_hash_and_listed_by_owner,
+        sign_ins_of_everybody_are_listed_newest_first,
         sign_ins_refuse_a_used_id_or_hash,
         sign_ins_are_seen_and_never_earlier,
         sign_ins_are_ended_by_their_owner_alone,
@@ -51,6 +52,17 @@ async fn sign_ins_are_found_by_hash_and_listed_by_owner(store: Store) {
     assert_eq!(found(&new.hash).await, Some(new.clone()));
     assert_eq!(found("a").await, None, "an id opens nothing");
     assert_eq!(listed(&store, "alice").await, [new, old]);
+}
+
+async fn sign_ins_of_everybody_are_listed_newest_first(store: Store) {
+    let all = [sign_in("a", "bob", 1), sign_in("b", "alice", 3), sign_in("c", "bob", 2)];
+    for one in &all {
+        put(&store, one).await;
+    }
+    let newest = async |limit| store.sign_ins().newest_sign_ins(limit).await.expect("read");
+    let [first, second, third] = all;
+    assert_eq!(newest(2).await, [second.clone(), third.clone()]);
+    assert_eq!(newest(10).await, [second, third, first]);
 }
 
 async fn sign_ins_refuse_a_used_id_or_hash(store: Store) {

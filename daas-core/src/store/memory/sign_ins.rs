@@ -44,6 +44,13 @@ impl SignInStore for MemorySignIns {
         Ok(theirs)
     }
 
+    async fn newest_sign_ins(&self, limit: usize) -> Result<Vec<SignIn>> {
+        let mut all: Vec<SignIn> = self.state().sign_ins.values().cloned().collect();
+        all.sort_by_key(|sign_in| (Reverse(sign_in.created_at), sign_in.id.clone()));
+        all.truncate(limit);
+        Ok(all)
+    }
+
     async fn see_sign_in(&self, id: &str, at: Timestamp) -> Result<()> {
         if let Some(sign_in) = self.state().sign_ins.get_mut(id) {
             sign_in.seen_at = sign_in.seen_at.max(at);
