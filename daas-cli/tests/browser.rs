@@ -17,7 +17,7 @@ use daas_lab::trials::{run_or_explain, trial_unless};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The stories, by the file that tells each.
-const STORIES: [&str; 2] = ["console", "rdp"];
+const STORIES: [&str; 3] = ["console", "rdp", "pages"];
 /// How long a story may take.
 const STORY: Duration = Duration::from_secs(300);
 /// How long the demo may take until its first desktop is there, and until nothing of it is left.

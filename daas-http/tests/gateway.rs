@@ -10,7 +10,7 @@ use std::time::Duration;
 use daas_core::activity::Activity;
 use daas_core::session::Phase;
 use daas_core::store::SessionStore;
-use daas_http::{Extra, GatewayConfig, HttpConfig, ServeError, Server};
+use daas_http::{GatewayConfig, HttpConfig, ServeError, Server};
 use futures::{SinkExt as _, StreamExt as _};
 use ironrdp_rdcleanpath::RDCleanPathPdu;
 use serde_json::Value;
@@ -43,8 +43,7 @@ impl Bench {
         world.phase(&id, Phase::Ready).await;
         let listen = "127.0.0.1:0".parse().unwrap();
         let config = HttpConfig { listen, gateway, ..HttpConfig::default() };
-        let extra = Extra { identity: Some(world.identity.clone()), ..Extra::default() };
-        let server = Server::bind(config, world.engine.clone(), extra).await.unwrap();
+        let server = Server::bind(config, world.engine.clone(), world.extra()).await.unwrap();
         let (address, stop) = (server.addresses().main, CancellationToken::new());
         let running = tokio::spawn(server.run(stop.clone()));
         Self { world, id, address, stop, running }
@@ -347,11 +346,9 @@ async fn remote_desktop_takes_its_ticket_from_the_request_and_says_why_not() {
     let refusal = RDCleanPathPdu::new_http_error(401).to_der().unwrap();
     assert_eq!(viewer.take(refusal.len()).await, refusal);
     assert_eq!(viewer.end().await.0, 4001);
-    for rubbish in
-        [[0x30, 6, 0xa0, 4, 2, 2, 0, 1].as_slice(), &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]]
-    {
+    for rubbish in [[0x30, 6, 0xa0, 4, 2, 2, 0, 1], [0x30, 6, 0xa0, 4, 2, 2, 0x0d, 0x3d]] {
         let mut viewer = bench.connect(&alice, &way).await.unwrap();
-        viewer.send(rubbish).await;
+        viewer.send(&rubbish).await;
         let refusal = RDCleanPathPdu::new_http_error(503).to_der().unwrap();
         assert_eq!(viewer.take(refusal.len()).await, refusal);
         assert_eq!(viewer.end().await.0, 1002, "{rubbish:?}");

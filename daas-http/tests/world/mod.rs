@@ -86,6 +86,8 @@ pub(crate) struct Wanted {
     pub(crate) idle_engine: bool,
     /// Guests get an account in a directory.
     pub(crate) joining: bool,
+    /// Other screens than those of [`Screens`].
+    pub(crate) console: Option<Arc<dyn Console>>,
     /// The clock stands still, for files that hold times.
     pub(crate) frozen: bool,
     /// The clock; absent: one that runs, or stands still.
@@ -112,6 +114,7 @@ impl World {
             real: FakeProvisioner::new("fake".parse().unwrap(), deployment, Arc::clone(&platform)),
             looks: Looks(Arc::clone(&away)),
             screens: Screens::default(),
+            console: wanted.console,
         };
         let screens = provisioner.screens.clone();
         let guests = FakeGuests::new();
@@ -175,6 +178,11 @@ impl World {
             screens,
             running,
         }
+    }
+
+    /// What a server for this world needs.
+    pub(crate) fn extra(&self) -> Extra {
+        Extra { identity: Some(Arc::clone(&self.identity)), ..Extra::default() }
     }
 
     pub(crate) async fn stop(mut self) {
@@ -482,6 +490,7 @@ struct Fake {
     real: FakeProvisioner,
     looks: Looks,
     screens: Screens,
+    console: Option<Arc<dyn Console>>,
 }
 
 /// Machines' screens: each that is opened asks for a VNC password and is then the test's.
@@ -580,7 +589,7 @@ impl ProvisionerLayer for Fake {
         Extras {
             places: Some(Arc::new(self.looks.clone())),
             examine: Some(Arc::new(self.looks.clone())),
-            console: Some(Arc::new(self.screens.clone())),
+            console: self.console.clone().or(Some(Arc::new(self.screens.clone()))),
             ..Extras::default()
         }
     }
