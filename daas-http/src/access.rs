@@ -79,6 +79,9 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Response {
     let origin = Origin { client: client(&app, &request), secure: is_secure(&app, &request) };
+    if let Err(problem) = app.rates.from(origin.client, route) {
+        return problem.into_response();
+    }
     let admitted =
         match admit(&app, route, origin, request.headers(), host(request.uri(), request.headers()))
             .await
@@ -94,6 +97,11 @@ pub(crate) async fn guard(
     {
         let why = problem.kind.as_str();
         audit::refused(app.audit.as_ref(), route, path, &caller, why).await;
+        return problem.into_response();
+    }
+    if let Some(owner) = &caller.owner
+        && let Err(problem) = app.rates.by(owner, route)
+    {
         return problem.into_response();
     }
     let path = path.to_owned();

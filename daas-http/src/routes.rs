@@ -121,7 +121,10 @@ impl Route {
             Who::Person(_) => &[303, 403, 503],
             Who::CompatNetwork | Who::Guest => &[401],
         };
-        let mut all: Vec<u16> = by_who.iter().chain(self.refuses).copied().collect();
+        // Too many calls. The API of the earlier orchestrator has no word for it but 500.
+        let too_many = if self.listener == Listener::Compat { 500 } else { 429 };
+        let all = by_who.iter().chain(self.refuses).copied();
+        let mut all: Vec<u16> = all.chain([too_many]).collect();
         all.sort_unstable();
         all.dedup();
         all
