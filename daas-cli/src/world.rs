@@ -217,6 +217,8 @@ data_dir = {data:?}
 [http]
 listen = "127.0.0.1:{port}"
 guest_listen = "127.0.0.1:0"
+[http.limits]
+calls_of_caller = {{ per_second = 0, burst = 0 }}
 [proxmox]
 url = "{url}"
 token = "{token}"

@@ -85,6 +85,9 @@ pub(crate) async fn guard(
         secure: is_secure(&app, &request),
         proxied: trusted(&app, peer(&request)),
     };
+    if let Err(problem) = app.rates.from(origin.client, route) {
+        return problem.into_response();
+    }
     let named = host(origin, request.uri(), request.headers());
     let admitted = match admit(&app, route, origin, request.headers(), named.clone()).await {
         Ok(admitted) => admitted,
@@ -99,6 +102,11 @@ pub(crate) async fn guard(
     if let Err(problem) = allowed {
         let why = problem.kind.as_str();
         audit::refused(app.audit.as_ref(), route, path, &caller, why).await;
+        return problem.into_response();
+    }
+    if let Some(owner) = &caller.owner
+        && let Err(problem) = app.rates.by(owner, route)
+    {
         return problem.into_response();
     }
     let path = path.to_owned();

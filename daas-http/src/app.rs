@@ -17,6 +17,7 @@ use crate::gateway::Gateway;
 use crate::health::{Load, Readiness, Ready};
 use crate::identity::Identity;
 use crate::portal::Kept;
+use crate::rate::Rates;
 use crate::v1::seats::Seats;
 
 /// What the server needs but does not make itself.
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) gateway: Gateway,
     pub(crate) readiness: Readiness,
     pub(crate) seen: Seen,
+    pub(crate) rates: Rates,
 }
 
 /// What the pages show as it was seen last.
@@ -90,6 +92,7 @@ impl App {
             gateway: Gateway::new(&config.gateway),
             readiness: Readiness::default(),
             seen: Seen::default(),
+            rates: Rates::new(config.limits.calls_of_address, config.limits.calls_of_caller),
             config,
         }))
     }

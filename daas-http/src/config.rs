@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::gateway::GatewayConfig;
+use crate::rate::CallRate;
 
 /// The port that clients of the earlier orchestrator know.
 const PORT: u16 = 5000;
@@ -151,6 +152,11 @@ pub struct HttpLimits {
     pub body_bytes: usize,
     /// Connections at once, for each listener. Default 2,048.
     pub connections: usize,
+    /// Calls from one address, this machine's own left aside; of IPv6 from one network of 64 bits. A
+    /// school may be behind one. Default 500 a second, 5,000 at once.
+    pub calls_of_address: CallRate,
+    /// Calls of one caller, who has a key or has signed in. Default 100 a second, 1,000 at once.
+    pub calls_of_caller: CallRate,
     /// Event streams at once. Default 512.
     pub streams: usize,
     /// Event streams at once of one owner. Default 64.
@@ -178,6 +184,8 @@ impl Default for HttpLimits {
         Self {
             body_bytes: 64 * 1024,
             connections: 2_048,
+            calls_of_address: CallRate { per_second: 500, burst: 5_000 },
+            calls_of_caller: CallRate { per_second: 100, burst: 1_000 },
             streams: 512,
             streams_of_one: 64,
             header_time: Duration::from_secs(20),

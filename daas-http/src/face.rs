@@ -64,7 +64,7 @@ impl Face {
 }
 
 fn router(app: &App, listeners: &[Listener]) -> Router {
-    let routes = routes::ROUTES.iter().filter(|r| listeners.contains(&r.listener));
+    let routes = routes::all().filter(|r| listeners.contains(&r.listener));
     let router = routes.fold(Router::new(), |router, route| {
         let guarded = from_fn_with_state((app.clone(), route), guard);
         router.route(route.path, (route.handler)().route_layer(guarded))

@@ -34,6 +34,7 @@ mod metrics_text;
 mod openapi;
 mod portal;
 pub mod problem;
+mod rate;
 mod redirect;
 pub mod routes;
 mod server;
@@ -49,5 +50,6 @@ pub use crate::config::{
 pub use crate::face::Face;
 pub use crate::gateway::GatewayConfig;
 pub use crate::listeners::{Addresses, Listeners, ServeError};
+pub use crate::rate::CallRate;
 pub use crate::server::Server;
 pub use crate::v1::keys::mint_key;

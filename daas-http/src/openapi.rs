@@ -14,7 +14,7 @@ use crate::compat::{CompatDestroyed, CompatEnd, CompatReady, CompatSession, Comp
 use crate::gateway::{ConnectionList, NewTicket, TicketView};
 use crate::health::{Figures, Health, Ready};
 use crate::problem::ProblemView;
-use crate::routes::{Body, Listener, ROUTES, Route};
+use crate::routes::{self, Body, Listener, Route};
 use crate::v1::audit::AuditList;
 use crate::v1::keys::{KeyList, MadeKey, NewKey};
 use crate::v1::quarantine::Quarantine;
@@ -30,7 +30,7 @@ pub(crate) async fn document() -> Response {
 fn whole() -> Value {
     let mut paths = Map::new();
     let described = |route: &&Route| route.listener != Listener::Guests && !route.page;
-    for route in ROUTES.iter().filter(described) {
+    for route in routes::all().filter(described) {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.verb.as_str().to_lowercase()] = operation(route);
     }

@@ -9,7 +9,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
 use crate::config::{HttpConfig, PublicUrl};
-use crate::routes::{Listener, ROUTES};
+use crate::routes::{self, Listener};
 
 /// Where browsers are sent.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ async fn send(State(there): State<There>, request: Request) -> Response {
     let accepts = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok());
     // The front page is for people: a browser says so.
     let is_browser = accepts.is_some_and(|accepts| accepts.contains("text/html"));
-    let compat = ROUTES.iter().any(|r| r.listener == Listener::Compat && r.path == path);
+    let compat = routes::all().any(|r| r.listener == Listener::Compat && r.path == path);
     if !reads || (compat && !(path == "/" && is_browser)) {
         let why = "this address only sends browsers to TLS; call the one with https";
         let mut refused = (StatusCode::FORBIDDEN, why).into_response();

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 
 use axum::body::Body;
 use daas_core::session::Phase;
-use daas_http::routes::{Listener, ROUTES, Route};
-use daas_http::{CompatConfig, HttpConfig};
+use daas_http::routes::{self, Listener, Route};
+use daas_http::{CallRate, CompatConfig, HttpConfig, HttpLimits};
 use http::Request;
 use world::{
     Answer, Wanted, World, check_golden, from, request, send, with_body, with_cookie, with_fields,
@@ -37,7 +37,7 @@ const CALLERS: [&str; 13] = [
 #[tokio::test]
 async fn every_route_answers_whom_its_row_says() {
     let mut matrix = String::new();
-    for route in ROUTES {
+    for route in routes::all() {
         write!(matrix, "{:6} {}\n      ", route.verb.as_str(), route.path).unwrap();
         for caller in CALLERS {
             // A world of its own: what one caller may do must not change what the next one sees.
@@ -125,7 +125,7 @@ async fn each_listener_serves_its_own_routes_only() {
         (Listener::Guests, world.face.guests.clone()),
     ];
     for (listener, router) in faces {
-        for route in ROUTES {
+        for route in routes::all() {
             let serves = route.listener == listener
                 || (listener == Listener::Main && route.listener == Listener::Compat);
             if serves {
@@ -200,4 +200,40 @@ async fn a_page_of_another_site_cannot_use_its_readers_network() {
     assert_eq!(refused.status, 401, "{}", refused.text);
     assert_eq!(world.get("/api/sessions", "").await.text, "{}");
     world.stop().await;
+}
+
+#[tokio::test]
+async fn calls_are_limited_by_address_and_by_caller() {
+    let few = CallRate { per_second: 1, burst: 3 };
+    let check = async |limits: HttpLimits, address: &str, path: &str, taken: usize, over: u16| {
+        let compat =
+            CompatConfig { networks: vec!["0.0.0.0/0".parse().unwrap()], ..Default::default() };
+        let config = HttpConfig { limits, compat, ..HttpConfig::default() };
+        let world = World::with(Wanted { config, idle_engine: true, ..Wanted::default() }).await;
+        let call = async |key: &str| {
+            let request = from(with_key(request("GET", path), key), address);
+            Answer::of(world.send(request).await).await
+        };
+        for n in 0..taken {
+            assert_eq!(call(&world.keys.alice).await.status, 200, "{path} {n}");
+        }
+        let refused = call(&world.keys.alice).await;
+        assert_eq!(refused.status, over, "{path}: {}", refused.text);
+        if over != 200 {
+            assert!(refused.text.contains("too many calls"), "{}", refused.text);
+            assert_eq!(refused.header("retry-after"), "1");
+        }
+        (call(&world.keys.bob).await.status, world.stop().await).0
+    };
+    let (of_address, of_caller) = (
+        HttpLimits { calls_of_address: few, ..HttpLimits::default() },
+        HttpLimits { calls_of_caller: few, ..HttpLimits::default() },
+    );
+    let sessions = "/api/v1/sessions";
+    assert_eq!(check(of_address.clone(), ELSEWHERE, sessions, 3, 429).await, 429);
+    assert_eq!(check(of_address.clone(), ELSEWHERE, "/health", 3, 429).await, 429);
+    assert_eq!(check(of_address.clone(), ELSEWHERE, "/api/sessions", 3, 500).await, 500);
+    assert_eq!(check(of_address, "127.0.0.1", sessions, 3, 200).await, 200, "its own");
+    assert_eq!(check(of_caller.clone(), ELSEWHERE, sessions, 3, 429).await, 200, "another caller");
+    assert_eq!(check(of_caller, ELSEWHERE, "/health", 3, 200).await, 200, "nobody asked who");
 }

@@ -6,10 +6,10 @@ mod world;
 
 use std::sync::atomic::Ordering;
 
-use daas_core::audit::{AuditFilter, AuditPage, Entry, Stage, file};
+use daas_core::audit::{Entry, Stage, file};
 use daas_core::session::{Goal, Phase};
 use daas_http::audit::Audit;
-use daas_http::routes::{Listener, ROUTES, Verb};
+use daas_http::routes::{self, Listener, Verb};
 use world::{
     Answer, RIGHT, Wanted, World, from, request, send, with_body, with_cookie, with_fields,
 };
@@ -18,32 +18,13 @@ async fn quiet() -> World {
     World::with(Wanted { idle_engine: true, ..Wanted::default() }).await
 }
 
-/// All entries but the log's own, oldest first, once what was left behind is written.
-async fn entries(world: &World) -> Vec<Entry> {
-    let wait = async {
-        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(5));
-        loop {
-            ticks.tick().await;
-            let page = AuditPage::onwards(0, 1_000);
-            let found = world.audit.store().entries(&AuditFilter::default(), &page).await.unwrap();
-            let found: Vec<Entry> = found.into_iter().map(|placed| placed.entry).collect();
-            let ended = |entry: &Entry| found.iter().any(|e| e.answers == Some(entry.number));
-            if found.iter().all(|entry| entry.stage != Stage::Asked || ended(entry)) {
-                return found;
-            }
-        }
-    };
-    let found = tokio::time::timeout(world::PATIENCE, wait).await.unwrap();
-    found.into_iter().filter(|entry| !entry.act.starts_with("log-")).collect()
-}
-
 fn done(entry: &Entry) -> (&str, u16, Option<&str>) {
     (&entry.act, entry.status.unwrap(), entry.subject.as_deref())
 }
 
 #[test]
 fn every_route_that_changes_something_says_what() {
-    for route in ROUTES {
+    for route in routes::all() {
         let (path, audit) = (route.path, route.audit);
         match audit {
             Audit::Unheard => assert_eq!(route.listener, Listener::Guests, "{path}"),
@@ -59,7 +40,7 @@ async fn an_act_is_written_down_before_it_is_done_and_after() {
     let world = quiet().await;
     let answer = world.post("/api/v1/sessions", &world.keys.alice, r#"{"template":"lab"}"#).await;
     let id = answer.json["id"].as_str().unwrap();
-    let found = entries(&world).await;
+    let found = world.audited().await;
     let [asked, done] = &found[..] else { panic!("{found:#?}") };
     assert_eq!((asked.stage, done.stage), (Stage::Asked, Stage::Done));
     for entry in [asked, done] {
@@ -95,12 +76,16 @@ async fn each_way_to_change_something_leaves_its_act() {
     world.delete("/api/v1/keys/new", &admin).await;
     world.delete("/api/v1/keys/never", &admin).await;
     world.delete("/api/v1/quarantine/desktop-bbbbbbb", &admin).await;
+    world.submit("/account/keys", &cookie, "name=mine&role=user").await;
+    world.submit("/account/keys/revoke", &cookie, "name=alice%40api%2Fmine").await;
+    world.delete("/api/v1/connections/none", &world.keys.alice).await;
+    world.delete("/api/v1/second-factors/bob", &admin).await;
     world.delete(one, &world.keys.alice).await;
     let sign_ins = world.store_sign_ins().sign_ins_of(&world::alice().owner).await.unwrap();
     let end = format!("/account/sign-ins/{}/end", sign_ins[1].id);
     world.submit(&end, &other, "").await;
     world.submit("/sign-out", &other, "").await;
-    let found = entries(&world).await;
+    let found = world.audited().await;
     let ends: Vec<_> = found.iter().filter(|e| e.stage != Stage::Asked).map(done).collect();
     let signed_in = ("sign-in", 303, None);
     assert_eq!(
@@ -119,6 +104,10 @@ async fn each_way_to_change_something_leaves_its_act() {
             ("key-revoke", 204, Some("new")),
             ("key-revoke", 404, Some("never")),
             ("quarantine-end", 404, None),
+            ("key-create", 200, Some("alice@api/mine")),
+            ("key-revoke", 303, Some("alice@api/mine")),
+            ("console-end", 404, Some("none")),
+            ("account-change", 404, Some("bob")),
             ("session-destroy", 202, None),
             ("sign-in-end", 303, Some(sign_ins[1].id.as_str())),
             ("sign-out", 303, None),
@@ -147,7 +136,7 @@ async fn sign_ins_good_and_bad_are_written_down_and_names_that_nobody_has_are_no
     ] {
         world.submit("/sign-in", "", fields).await;
     }
-    let found = entries(&world).await;
+    let found = world.audited().await;
     let told: Vec<_> = found
         .iter()
         .map(|e| (e.status.unwrap(), e.owner.as_deref(), e.subject.as_deref(), e.reason.as_deref()))
@@ -207,7 +196,7 @@ async fn what_cannot_be_written_down_is_not_done() {
 async fn who_may_not_is_written_down_when_they_are_known() {
     let world = quiet().await;
     let cookie = world.sign_in("alice").await;
-    let before = entries(&world).await.len();
+    let before = world.audited().await.len();
     world.post("/api/v1/keys", &world.keys.alice, "{}").await;
     let lent = with_cookie(with_fields(request("POST", "/sign-out"), ""), &cookie);
     assert_eq!(world.send(lent).await.status(), 403);
@@ -219,7 +208,7 @@ async fn who_may_not_is_written_down_when_they_are_known() {
     let elsewhere = with_body(request("POST", "/api/session/create"), r#"{"username":"x"}"#);
     assert_eq!(world.send(from(elsewhere, "203.0.113.9")).await.status(), 401);
     world.delete("/api/v1/keys/bob", &world.keys.operator).await;
-    let found = entries(&world).await;
+    let found = world.audited().await;
     let told: Vec<_> = found[before..]
         .iter()
         .map(|e| (done(e), e.owner.as_deref().unwrap(), e.reason.as_deref().unwrap()))
@@ -245,7 +234,7 @@ async fn who_goes_away_before_the_end_leaves_one() {
         // The desktop is asked for; nobody makes it, and the client does not wait.
         changed = changes.changed() => changed.unwrap(),
     }
-    let found = entries(&world).await;
+    let found = world.audited().await;
     let last = found.last().unwrap();
     assert_eq!((last.stage, last.status), (Stage::Done, None));
     assert_eq!(last.reason.as_deref(), Some("the caller went away before the end"));
@@ -260,7 +249,7 @@ async fn administrators_read_the_log_and_take_it_away_whole() {
     world.phase(&id, Phase::Ready).await;
     world.delete(&format!("/api/v1/sessions/{id}"), &world.keys.operator).await;
     world.post("/api/v1/keys", &world.keys.admin, "{}").await;
-    entries(&world).await;
+    world.audited().await;
     let get = async |query: &str| {
         let answer = world.get(&format!("/api/v1/audit{query}"), &world.keys.admin).await;
         assert_eq!(answer.status, 200, "{}", answer.text);

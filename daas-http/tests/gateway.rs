@@ -195,6 +195,43 @@ async fn a_screen_is_shown_and_what_is_typed_reaches_it() {
 }
 
 #[tokio::test]
+async fn a_connection_is_written_down_from_its_ticket_to_its_end() {
+    let bench = Bench::new(GatewayConfig::default()).await;
+    let alice = bench.world.sign_in("alice").await;
+    let (viewer, screen) = bench.shown(&alice).await;
+    drop(screen);
+    viewer.end().await;
+    let told = async {
+        loop {
+            let all = bench.world.audited().await;
+            let about = all.into_iter().filter(|e| e.act.starts_with("console-"));
+            let about: Vec<_> = about.collect();
+            if about.last().is_some_and(|last| last.act == "console-end") {
+                return about;
+            }
+        }
+    };
+    let told = timeout(PATIENCE, told).await.expect("its end is not written down");
+    let acts: Vec<_> = told.iter().map(|e| (e.act.as_str(), e.stage.as_str(), e.status)).collect();
+    assert_eq!(
+        acts,
+        [
+            ("console-open", "asked", None),
+            ("console-open", "done", Some(201)),
+            ("console-open", "noted", None),
+            ("console-end", "noted", None),
+        ]
+    );
+    for entry in &told {
+        assert_eq!(entry.owner.as_deref(), Some("alice@api"));
+        assert_eq!(entry.session.as_deref(), Some(bench.id.as_str()));
+    }
+    assert!(told[2].known_by.starts_with("sign-in:"), "{told:?}");
+    assert!(told[3].reason.as_deref().unwrap().contains(", after "), "{told:?}");
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn a_ticket_is_for_one_connection_of_its_user_and_kind() {
     let bench = Bench::new(GatewayConfig::default()).await;
     let (alice, bob) = (bench.world.keys.alice.clone(), bench.world.keys.bob.clone());

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use daas_core::access::Role;
 use daas_core::session::Phase;
 use daas_http::access::Who;
-use daas_http::routes::{ROUTES, Verb};
+use daas_http::routes::{self, Verb};
 use world::{Answer, Wanted, World, request, send};
 
 /// What `text` refers to by `href`, `src` or an import.
@@ -79,7 +79,7 @@ async fn the_pages_for_people_lead_everywhere_and_need_nothing_else() {
     world.phase(&id, Phase::Ready).await;
     let seen = crawl(&world, &cookie, &["/desktops"]).await;
     let admin = crawl(&world, &world.sign_in("root").await, &["/desktops"]).await;
-    let all = ROUTES.iter().filter(|route| route.page && route.verb == Verb::Get);
+    let all = routes::all().filter(|route| route.page && route.verb == Verb::Get);
     for route in all.filter(|route| route.is_for_people()) {
         let path = route.path.replace("{id}", &id);
         let everybodys = route.who == Who::Person(Role::User);

@@ -165,6 +165,41 @@ async fn a_code_is_asked_for_after_the_password_and_is_good_once() {
 }
 
 #[tokio::test]
+async fn each_step_of_a_sign_in_is_written_down() {
+    let place = Place::new(None).await;
+    let own = place.world.sign_in("alice").await;
+    let (telephone, codes) = place.enrol(&own).await;
+    let waiting = place.password("alice").await;
+    place.code(&waiting, "000000").await;
+    place.clock.advance(STEP);
+    place.code(&waiting, &telephone.code(&place.clock, 0)).await;
+    let waiting = place.password("alice").await;
+    place.code(&waiting, &codes[0]).await;
+    let all = place.world.audited().await;
+    let told: Vec<_> = all
+        .iter()
+        .filter(|e| e.stage != daas_core::audit::Stage::Asked)
+        .map(|e| (e.act.as_str(), e.status.unwrap(), e.owner.is_some(), e.reason.as_deref()))
+        .collect();
+    let waits = ("sign-in", 303, false, Some("waits for the second factor"));
+    assert_eq!(
+        told,
+        [
+            ("sign-in", 303, true, None),
+            ("account-change", 200, true, None),
+            waits,
+            ("sign-in", 401, false, Some("wrong code")),
+            ("sign-in", 303, true, None),
+            waits,
+            ("sign-in", 303, true, Some("by a recovery code")),
+        ]
+    );
+    let text = serde_json::to_string(&all).unwrap();
+    assert!(!text.contains(&codes[0]) && !text.contains(&telephone.0), "{text}");
+    place.world.stop().await;
+}
+
+#[tokio::test]
 async fn recovery_codes_are_good_once_are_renewed_and_rest_as_hashes() {
     let place = Place::new(None).await;
     let own = place.world.sign_in("alice").await;

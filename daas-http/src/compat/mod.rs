@@ -23,7 +23,7 @@ pub(crate) use self::destroy::{CompatDestroyed, CompatEnd, destroy};
 pub(crate) use self::list::{CompatSession, list};
 use crate::app::App;
 use crate::problem::Problem;
-use crate::routes::{Listener, ROUTES};
+use crate::routes::{self, Listener};
 
 /// The realm of owners whose names nobody verified.
 pub(crate) const REALM: &str = "compat";
@@ -36,7 +36,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether the path pattern is one of this API's, whose refusals look differently.
 pub(crate) fn is_route(pattern: &str) -> bool {
-    ROUTES.iter().any(|r| r.listener == Listener::Compat && r.path == pattern)
+    routes::all().any(|r| r.listener == Listener::Compat && r.path == pattern)
 }
 
 /// Marks requests of the listener that serves nothing but this API: its page leads nowhere else.

@@ -13,7 +13,7 @@ use axum::response::Response;
 use daas_core::access::{Role, SignInStore};
 use daas_core::audit::{
     AuditFilter, AuditKey, AuditLog, AuditPage, AuditSettings, AuditStore, Chain, Entry, Head,
-    Placed, SignedHead,
+    Placed, SignedHead, Stage,
 };
 use daas_core::clock::{Clock, ManualClock, TokioClock};
 use daas_core::engine::{Caller, Engine, Parts, Running, Settings};
@@ -182,7 +182,8 @@ impl World {
 
     /// What a server for this world needs.
     pub(crate) fn extra(&self) -> Extra {
-        Extra { identity: Some(Arc::clone(&self.identity)), ..Extra::default() }
+        let (identity, audit) = (Some(Arc::clone(&self.identity)), Some(self.audit.clone()));
+        Extra { identity, audit, ..Extra::default() }
     }
 
     pub(crate) async fn stop(mut self) {
@@ -250,6 +251,27 @@ impl World {
             }
         });
         waited.await.unwrap_or_else(|_| panic!("{id} is not {phase} within {PATIENCE:?}"))
+    }
+
+    /// The audit log but the entries about itself, oldest first, once what was left behind is written.
+    pub(crate) async fn audited(&self) -> Vec<Entry> {
+        let wait = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(5));
+            loop {
+                ticks.tick().await;
+                let (all, page) = (AuditFilter::default(), AuditPage::onwards(0, 1_000));
+                let found = self.audit.store().entries(&all, &page).await.unwrap();
+                let found: Vec<Entry> = found.into_iter().map(|placed| placed.entry).collect();
+                let ended = |e: &Entry| {
+                    found.iter().any(|d| d.stage == Stage::Done && d.answers == Some(e.number))
+                };
+                if found.iter().all(|entry| entry.stage != Stage::Asked || ended(entry)) {
+                    return found;
+                }
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, wait).await.unwrap();
+        found.into_iter().filter(|entry| !entry.act.starts_with("log-")).collect()
     }
 
     /// Has the platform make a machine with our mark whose session the store never heard of.
