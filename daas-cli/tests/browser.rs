@@ -5,25 +5,34 @@
 //! They need Node.js, Chromium and what `cargo xtask test --install` puts beside them; where that is
 //! missing they are ignored with the reason, and where `CI=true` they fail.
 
+mod served;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use daas_core::secret::Secret;
+use daas_http::identity::hash_password;
 use daas_lab::trials::{run_or_explain, trial_unless};
+use daas_sim::{NullGuests, SimConfig, Simulator};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use served::Served;
 
 /// The stories, by the file that tells each.
-const STORIES: [&str; 3] = ["console", "rdp", "pages"];
+const STORIES: [&str; 4] = ["console", "rdp", "pages", "ends"];
 /// How long a story may take.
 const STORY: Duration = Duration::from_secs(300);
 /// How long the demo may take until its first desktop is there, and until nothing of it is left.
 const DEMO: Duration = Duration::from_secs(120);
 /// How often a process is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// Who signs in, and the password.
+const PERSON: &str = "demo";
 const WAY_OUT: &str = "cargo xtask test --install";
 
 fn main() {
@@ -32,11 +41,42 @@ fn main() {
     let told = |name: &'static str| {
         trial_unless(missing.clone(), name, move || {
             let demo = Demo::start();
-            tell(name, &demo);
+            tell(name, &demo.place);
             demo.stop();
         })
     };
-    run_or_explain(STORIES.into_iter().map(told).collect(), &reason);
+    let mut trials: Vec<_> = STORIES.into_iter().map(told).collect();
+    trials.push(trial_unless(missing, "restart", restart));
+    run_or_explain(trials, &reason);
+}
+
+/// The server is killed under somebody who is connected, and comes back.
+fn restart() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let guests = Arc::new(NullGuests::default());
+        let sim = Simulator::start(SimConfig::nodes(1), guests).await.expect("a cluster");
+        let hash = hash_password(&Secret::from(PERSON)).expect("a hash");
+        let identity = format!("[identity.users.{PERSON}]\npassword_hash = {hash:?}\n");
+        let mut served = Served::on(Arc::new(sim), &identity).await;
+        served.keep_address();
+        let key_file = served.directory.path().join("browser.key");
+        fs::write(&key_file, &served.key).expect("writes");
+        let place =
+            Place { url: served.url().to_owned(), key_file: key_file.display().to_string() };
+        let told = std::thread::spawn(move || tell("restart", &place));
+        let is_shown = async || {
+            let listed = served.call("GET", "/api/v1/connections", Value::Null).await;
+            let carried = |c: &Value| c["bytes_down"].as_u64().is_some_and(|bytes| bytes > 0);
+            listed.is_some_and(|(_, list)| {
+                list["connections"].as_array().is_some_and(|all| all.iter().any(carried))
+            })
+        };
+        served.until_in(STORY, "shown", is_shown).await;
+        served.kill();
+        served.serve();
+        tokio::task::spawn_blocking(|| told.join().expect("the story")).await.expect("its end");
+    });
 }
 
 /// Where the stories' own tools are installed, and where they are told.
@@ -60,7 +100,7 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Tells a story; a failure shows all it said.
-fn tell(name: &str, demo: &Demo) {
+fn tell(name: &str, place: &Place) {
     let (room, scripts) = (room(), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser"));
     for script in fs::read_dir(&scripts).expect("the stories are there") {
         let script = script.expect("a story").path();
@@ -71,10 +111,10 @@ fn tell(name: &str, demo: &Demo) {
     let mut story = Command::new("node")
         .arg(format!("{name}.mjs"))
         .current_dir(&room)
-        .env("DAAS_URL", &demo.url)
-        .env("DAAS_KEY_FILE", &demo.key_file)
-        .env("DAAS_PERSON", "demo")
-        .env("DAAS_PASSWORD", "demo")
+        .env("DAAS_URL", &place.url)
+        .env("DAAS_KEY_FILE", &place.key_file)
+        .env("DAAS_PERSON", PERSON)
+        .env("DAAS_PASSWORD", PERSON)
         .env("DAAS_CHROMIUM", find("chromium").expect("it was there"))
         .env("DAAS_PICTURES", Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures"))
         .stdin(Stdio::null())
@@ -119,11 +159,18 @@ fn ends(child: &mut Child, within: Duration) -> Option<bool> {
     }
 }
 
+/// Where a story is told.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    url: String,
+    /// An administrator's key.
+    key_file: String,
+}
+
 /// A demo at work.
 struct Demo {
     process: Child,
-    url: String,
-    key_file: String,
+    place: Place,
 }
 
 impl Demo {
@@ -143,16 +190,17 @@ impl Demo {
                 let _ = sender.send(line);
             }
         });
-        let mut demo = Self { process, url: String::new(), key_file: String::new() };
+        let mut demo = Self { process, place: Place::default() };
         let end = Instant::now() + DEMO;
-        while demo.key_file.is_empty() || demo.url.is_empty() {
+        while demo.place.key_file.is_empty() || demo.place.url.is_empty() {
             let left = end.saturating_duration_since(Instant::now());
             let line = lines.recv_timeout(left).expect("the demo's guide");
             if let Some(rest) = line.trim().strip_prefix("API") {
                 let mut words = rest.split_whitespace();
                 let api = words.next().expect("an address");
-                demo.url = api.trim_end_matches("/api/docs").to_owned();
-                demo.key_file = words.last().expect("a file").trim_end_matches(')').to_owned();
+                demo.place.url = api.trim_end_matches("/api/docs").to_owned();
+                demo.place.key_file =
+                    words.last().expect("a file").trim_end_matches(')').to_owned();
             }
         }
         demo

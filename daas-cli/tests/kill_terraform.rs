@@ -5,12 +5,13 @@
 
 mod served;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use daas_lab::trials::{self, Needs};
-use daas_sim::{Durations, NullGuests, SimConfig, Simulator};
+use daas_sim::{Durations, Event, NullGuests, SimConfig, Simulator};
 use serde_json::Value;
 use served::Served;
 
@@ -54,10 +55,16 @@ async fn a_server_killed_with_terraform_at_work_loses_and_leaks_nothing() {
                 served.call("DELETE", &format!("/api/v1/sessions/{id}"), Value::Null).await;
             }
         }
+        // The moment: after so many more changes on the cluster (readings tell nothing of work in
+        // hand), or none comes any more.
         let log = served.sim.log().clone();
-        let before = log.len();
-        // The moment: after so many more things have happened on the cluster, or nothing more does.
-        let _ = log.wait_for(|_| log.len() >= before + 5 + 9 * kill, DEADLINE / 60).await;
+        let is_change = |event: &Event| !matches!(event, Event::Request { .. });
+        let (wanted, seen) = (log.count(is_change) + 2 + 3 * kill, Cell::new(0));
+        let enough = |event: &Event| {
+            seen.set(seen.get() + usize::from(is_change(event)));
+            seen.get() >= wanted
+        };
+        let _ = log.wait_for(enough, DEADLINE / 60).await;
         served.kill();
         served.serve();
     }
@@ -70,7 +77,7 @@ async fn a_server_killed_with_terraform_at_work_loses_and_leaks_nothing() {
     served.never_two_machines();
     served.kill();
     assert_eq!(trials::visible(&runs).unwrap(), Vec::<PathBuf>::new(), "run directories are left");
-    let made = sim.log().count(|e| matches!(e, daas_sim::Event::VmCreated { .. }));
+    let made = sim.log().count(|e| matches!(e, Event::VmCreated { .. }));
     assert!(made >= SESSIONS / 2, "only {made} machines were made: the kills met no work");
 }
 
