@@ -1,7 +1,7 @@
 //! What the guard writes to the audit log, and what handlers tell it of.
 //!
 //! A handler knows things that the guard does not: the id of a session just made, who somebody turned
-//! out to be. It says so by [`session`], [`subject`], [`signed_in`] and the like, from wherever it is,
+//! out to be. It says so by `session`, `subject`, `signed_in` and the like, from wherever it is,
 //! and the guard puts it into the entry of the end.
 
 use std::future::Future;

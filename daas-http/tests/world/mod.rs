@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "shared by several test programs")]
 
-use std::collections::VecDeque;
+mod screens;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,12 +23,10 @@ use daas_core::identity::{PasswordSource, Person, Refusal, Verdict};
 use daas_core::idle::TemplateRules;
 use daas_core::ids::{DeploymentId, Organisation, SessionId, SessionPrefix};
 use daas_core::layer::{Layer, Layered, ProvisionerLayer};
-use daas_core::machine::{Ensured, MachineSpec, Power, Reservation, Taken};
+use daas_core::machine::{Ensured, MachineSpec, Power, Taken};
 use daas_core::owner::{Owner, Realms};
 use daas_core::progress::Progress;
-use daas_core::provisioner::{
-    Console, ConsoleLine, Examine, Extras, Finding, Place, Places, Provisioner,
-};
+use daas_core::provisioner::{Console, Examine, Extras, Finding, Place, Places, Provisioner};
 use daas_core::secret::{DeploymentKey, Secret};
 use daas_core::session::{Phase, Session};
 use daas_core::store::quota::Quotas;
@@ -40,9 +39,9 @@ use daas_http::{Extra, Face, HttpConfig, mint_key};
 use http::{Request, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-use tokio::sync::Notify;
 use tower::ServiceExt;
+
+pub(crate) use self::screens::Screens;
 
 /// How long a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -513,53 +512,6 @@ struct Fake {
     looks: Looks,
     screens: Screens,
     console: Option<Arc<dyn Console>>,
-}
-
-/// Machines' screens: each that is opened asks for a VNC password and is then the test's.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Screens(Arc<std::sync::Mutex<VecDeque<DuplexStream>>>, Arc<Notify>);
-
-/// The password of every screen.
-const SCREEN_PASSWORD: &str = "password";
-/// What a screen asks, and what DES makes of it: `openssl enc -des-ecb -nopad` with the reversed bits
-/// of the password.
-const CHALLENGE: [u8; 16] = [0; 16];
-const ANSWER: [u8; 8] = [0xff, 0x97, 0x50, 0x2e, 0x94, 0x22, 0xf0, 0x89];
-
-impl Screens {
-    /// The next screen that was opened and let the gateway in.
-    pub(crate) async fn next(&self) -> DuplexStream {
-        let next = async {
-            loop {
-                let opened = self.1.notified();
-                if let Some(screen) = self.0.lock().unwrap().pop_front() {
-                    return screen;
-                }
-                opened.await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, next).await.expect("no screen was opened")
-    }
-}
-
-#[async_trait::async_trait]
-impl Console for Screens {
-    async fn open(&self, _: &Reservation) -> Result<ConsoleLine> {
-        let (near, mut far) = tokio::io::duplex(64 << 10);
-        let screens = self.clone();
-        tokio::spawn(async move {
-            far.write_all(b"RFB 003.008\n\x01\x02").await.unwrap();
-            far.write_all(&CHALLENGE).await.unwrap();
-            let mut said = [0; 12 + 1 + 16];
-            far.read_exact(&mut said).await.unwrap();
-            assert_eq!(said[13..], [ANSWER, ANSWER].concat());
-            far.write_all(&[0; 4]).await.unwrap();
-            screens.0.lock().unwrap().push_back(far);
-            screens.1.notify_one();
-        });
-        let password = Some(Secret::from(SCREEN_PASSWORD));
-        Ok(ConsoleLine { stream: Box::new(near), password })
-    }
 }
 
 #[derive(Debug, Clone)]
